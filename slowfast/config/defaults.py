@@ -1,0 +1,265 @@
+"""Every key: its default, what it means, its unit and choices.
+
+Sections, names and defaults are those of PySlowFast and of the published UniFormer tree, but for comments
+that say "here". Keys that only other families of models read are left out; foreign.py says what happens to
+them. Words: a clip is NUM_FRAMES frames, a view is one clip in one crop, a shard is one machine.
+"""
+
+from slowfast.config.node import CfgNode
+
+
+def get_cfg() -> CfgNode:
+    """A new, mutable tree of defaults.
+
+    Its ``merge_from_file`` and ``merge_from_list`` read recipes; ``slowfast.config.resolve`` then gives a
+    checked, frozen copy. ``load_cfg`` does all of it in one go.
+    """
+    cfg = CfgNode()
+    for add in (_run, _train, _test, _data, _data_training, _augmentation, _model, _uniformer, _solver, _log):
+        add(cfg)
+    cfg.set_kinds(KINDS)
+    return cfg
+
+
+# Kinds of the keys whose default does not show what else may stand there (see values.py).
+KINDS = {
+    "TRAIN.MIXED_PRECISION": "text or yes/no",
+    "TEST.MIXED_PRECISION": "text or yes/no",
+    "TRAIN.INIT_ALLOW": "list of texts",
+    "DATA.TRAIN_JITTER_SCALES_RELATIVE": "list of numbers",
+    "DATA.TRAIN_JITTER_ASPECT_RELATIVE": "list of numbers",
+    "UNIFORMER.MLP_RATIO": "number or list",
+    "UNIFORMER.QKV_SCALE": "number or nothing",
+    "UNIFORMER.PRETRAIN_NAME": "text or nothing",
+    "UNIFORMER.PRUNE_RATIO": "list of lists",
+    "UNIFORMER.TRADE_OFF": "list of lists",
+    "SOLVER.STEPS": "list of numbers",
+    "SOLVER.LRS": "list of numbers",
+    "SOLVER.CLIP_GRADIENT": "number or nothing",
+    "SOLVER.CLIP_GRAD_L2NORM": "number or nothing",
+    "SOLVER.CLIP_GRAD_VAL": "number or nothing",
+    "SOLVER.NO_WEIGHT_DECAY_NAMES": "list of texts",
+}
+
+
+def _run(cfg: CfgNode) -> None:
+    # -------------------------------------------------------------------------------------------------- run
+    cfg.OUTPUT_DIR = "./tmp"  # folder of the run: log, metrics, checkpoints/, results
+    cfg.RECIPE = ""  # the recipe file this config was read from; load_cfg sets it (here)
+    cfg.RNG_SEED = 1  # all randomness of a run follows from it
+    cfg.NUM_GPUS = 1  # GPUs, and so processes, per shard; 0: one process on the CPU
+    cfg.NUM_SHARDS = 1  # shards (nodes); --num_shards sets it
+    cfg.SHARD_ID = 0  # number of this shard, from 0; --shard_id sets it
+    cfg.DIST_BACKEND = "nccl"  # nccl | gloo; nccl without a GPU means gloo (here)
+    cfg.NUM_THREADS = 0  # CPU threads of torch per process; 0: as many as the cores allow (here)
+
+
+def _train(cfg: CfgNode) -> None:
+    # ------------------------------------------------------------------------------------------------ TRAIN
+    cfg.TRAIN = CfgNode()
+    cfg.TRAIN.ENABLE = True  # train
+    cfg.TRAIN.DATASET = "kinetics"  # registered name of the data set for training and validation
+    # Videos per step and shard, shared by its GPUs; each gives AUG.NUM_SAMPLE clips
+    cfg.TRAIN.BATCH_SIZE = 64
+    cfg.TRAIN.EVAL_PERIOD = 10  # epochs between validations
+    cfg.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
+    cfg.TRAIN.SAVE_LATEST = True  # a checkpoint after every epoch, also between periods (here)
+    cfg.TRAIN.KEEP_CHECKPOINTS = 2  # newest checkpoints kept, besides the best; 0: all (here)
+    # auto | bf16 | fp16 | off (here; True and False are read as auto and off). auto: off on a CPU
+    cfg.TRAIN.MIXED_PRECISION = "auto"
+    # Go on with the same run: "" (no), "auto" (the newest checkpoint in OUTPUT_DIR, if any) or a file (here)
+    cfg.TRAIN.RESUME = ""
+    # Start from weights alone: "" (no), a file, or a published name looked up in MODEL.WEIGHTS_DIR (here).
+    # Wins over UNIFORMER.PRETRAIN_NAME
+    cfg.TRAIN.INIT = ""
+    # Parameters that may be missing, unexpected or misshapen in them: patterns such as "blocks4.*" (here)
+    cfg.TRAIN.INIT_ALLOW = []
+    # Names of PySlowFast for RESUME and INIT. AUTO_RESUME True: RESUME auto, unless RESUME is given.
+    # CHECKPOINT_FILE_PATH: INIT with CHECKPOINT_EPOCH_RESET, else RESUME if OUTPUT_DIR has nothing to resume
+    cfg.TRAIN.AUTO_RESUME = True
+    cfg.TRAIN.CHECKPOINT_FILE_PATH = ""
+    cfg.TRAIN.CHECKPOINT_EPOCH_RESET = False
+
+
+def _test(cfg: CfgNode) -> None:
+    # ------------------------------------------------------------------------------------------------- TEST
+    cfg.TEST = CfgNode()
+    cfg.TEST.ENABLE = True  # test, after training where both are enabled
+    cfg.TEST.DATASET = "kinetics"  # registered name of the data set for testing
+    cfg.TEST.BATCH_SIZE = 8  # views per step and shard, shared by its GPUs; validation uses it too
+    cfg.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips per video, spread over time
+    cfg.TEST.NUM_SPATIAL_CROPS = 3  # crops per clip: 1 (centre) or 3 (left, centre, right, or top to bottom)
+    cfg.TEST.CHECKPOINT_FILE_PATH = ""  # weights to test; "": those of OUTPUT_DIR, see TEST_BEST
+    cfg.TEST.TEST_BEST = False  # test best.pyth of OUTPUT_DIR instead of the newest checkpoint
+    cfg.TEST.MIXED_PRECISION = "off"  # as TRAIN.MIXED_PRECISION, for validation and test (here)
+
+
+def _data(cfg: CfgNode) -> None:
+    # ------------------------------------------------------------------------------- DATA: lists and frames
+    cfg.DATA = CfgNode()
+    cfg.DATA.PATH_TO_DATA_DIR = ""  # folder of the lists
+    cfg.DATA.PATH_PREFIX = ""  # folder that the paths in the lists start from
+    # Between path and label; "": found out from the list (here; published: " ")
+    cfg.DATA.PATH_LABEL_SEPARATOR = ""
+    cfg.DATA.LABEL_PATH_TEMPLATE = "somesomev1_rgb_{}_split.txt"  # list of a split, for frame folders
+    cfg.DATA.IMAGE_TEMPLATE = "{:05d}.jpg"  # file of a frame, counted from 1, for frame folders
+    # Names in order, or JSON name -> label; "": classes.txt beside the lists (here)
+    cfg.DATA.CLASS_NAMES_PATH = ""
+    # Several labels a video, "path 3;17;42"; mean average precision instead of top-k
+    cfg.DATA.MULTI_LABEL = False
+    # Training stops when more of the videos tried cannot be read, 0..1 (here)
+    cfg.DATA.MAX_BAD_FRACTION = 0.5
+
+    # pyav; decord and torchvision are accepted and mean the same reader (here)
+    cfg.DATA.DECODING_BACKEND = "pyav"
+    cfg.DATA.NUM_FRAMES = 8  # frames of a clip
+    cfg.DATA.SAMPLING_RATE = 8  # a clip spans NUM_FRAMES x SAMPLING_RATE frames of the video
+    cfg.DATA.SAMPLING_UNIT = "frames"  # frames | seconds: native frames, or frames at TARGET_FPS (here)
+    cfg.DATA.TARGET_FPS = 30.0  # frames per second that SAMPLING_RATE counts, with SAMPLING_UNIT seconds
+    # Test clips from the first to the last possible start, a single one centred
+    cfg.DATA.USE_OFFSET_SAMPLING = False
+    # forward | reversed | shuffled, in all splits: what a model knows without the order of time (here)
+    cfg.DATA.FRAME_ORDER = "forward"
+    cfg.DATA.INPUT_CHANNEL_NUM = [3]  # channels of the model's input, one pathway (here; published: [3, 3])
+    cfg.DATA.REVERSE_INPUT_CHANNEL = False  # RGB -> BGR, for weights trained on BGR
+    cfg.DATA.MEAN = [0.45, 0.45, 0.45]  # taken from pixels in 0..1, per channel
+    cfg.DATA.STD = [0.225, 0.225, 0.225]  # and then divided by this
+
+    # -------------------------------------------------------------------------- DATA: validation and testing
+    cfg.DATA.TEST_CROP_SIZE = 256  # side of a crop, pixels
+    cfg.DATA.TEST_SCALE = 0  # short side before cropping, pixels; 0: TEST_CROP_SIZE (here)
+    # How the views of a video become one score: sum (of logits) | softmax (mean of probabilities, here) | max
+    cfg.DATA.ENSEMBLE_METHOD = "sum"
+
+    # ------------------------------------------------------------------------------------------ DATA_LOADER
+    cfg.DATA_LOADER = CfgNode()
+    # Worker processes per process, at most as many as there are cores; 0: none
+    cfg.DATA_LOADER.NUM_WORKERS = 8
+    cfg.DATA_LOADER.PREFETCH_FACTOR = 2  # batches that each worker prepares ahead (here)
+    cfg.DATA_LOADER.START_METHOD = ""  # fork | spawn | forkserver; "": as the platform does (here)
+    cfg.DATA_LOADER.PIN_MEMORY = True  # page-locked batches, for faster copies to a GPU
+    cfg.DATA_LOADER.ENABLE_MULTI_THREAD_DECODE = False  # several decoder threads per worker
+
+
+def _data_training(cfg: CfgNode) -> None:
+    # ---------------------------------------------------------------------------- DATA: training crops, flip
+    cfg.DATA.TRAIN_CROP_SIZE = 224  # side of a crop, pixels
+    cfg.DATA.RANDOM_FLIP = True  # mirror half of the clips; not for classes that tell left from right
+    # A crop of random area and shape: ranges [low, high] of area / frame area and of width / height; both are
+    # given or neither
+    cfg.DATA.TRAIN_JITTER_SCALES_RELATIVE = []
+    cfg.DATA.TRAIN_JITTER_ASPECT_RELATIVE = []
+    cfg.DATA.TRAIN_JITTER_MOTION_SHIFT = False  # that crop moves and grows from the first frame to the last
+    # Without them: a crop at a random place of a frame with a random short side in [low, high] pixels
+    cfg.DATA.TRAIN_JITTER_SCALES = [256, 320]
+    cfg.DATA.INV_UNIFORM_SAMPLE = False  # 1 / short side is uniform instead of the short side
+
+
+def _augmentation(cfg: CfgNode) -> None:
+    # -------------------------------------------------------------------------------------------------- AUG
+    cfg.AUG = CfgNode()
+    cfg.AUG.ENABLE = False  # RandAugment, erasing and repeated samples on
+    cfg.AUG.NUM_SAMPLE = 1  # differently augmented copies of each training clip
+    # RandAugment, such as rand-m7-n4-mstd0.5-inc1: magnitude 0..10, number of operations, deviation of the
+    # magnitude, operations that grow with it; "": off
+    cfg.AUG.AA_TYPE = "rand-m9-mstd0.5-inc1"
+    cfg.AUG.INTERPOLATION = "bicubic"  # bicubic | bilinear | random, of its geometric operations
+    cfg.AUG.COLOR_JITTER = 0.4  # without effect on video; in the published files
+    cfg.AUG.RE_PROB = 0.25  # random erasing: probability per clip
+    cfg.AUG.RE_MODE = "pixel"  # pixel (noise) | rand (one colour a frame) | const (grey)
+    cfg.AUG.RE_COUNT = 1  # most boxes per clip
+    cfg.AUG.RE_SPLIT = False  # without effect; in the published files
+
+    # ------------------------------------------------------------------------------------------------ MIXUP
+    cfg.MIXUP = CfgNode()
+    cfg.MIXUP.ENABLE = False  # mix clips of a batch in pairs, with their labels
+    cfg.MIXUP.ALPHA = 0.8  # mixup: both parameters of the beta distribution of the share; 0: no mixup
+    cfg.MIXUP.CUTMIX_ALPHA = 1.0  # cutmix: likewise for the area of the box; 0: no cutmix
+    cfg.MIXUP.PROB = 1.0  # probability that a batch is mixed at all
+    cfg.MIXUP.SWITCH_PROB = 0.5  # probability of cutmix instead of mixup, where both are on
+    cfg.MIXUP.LABEL_SMOOTH_VALUE = 0.1  # share of a label that is spread over all classes, 0..1
+
+
+def _model(cfg: CfgNode) -> None:
+    # ------------------------------------------------------------------------------------------------ MODEL
+    cfg.MODEL = CfgNode()
+    cfg.MODEL.MODEL_NAME = "Uniformer"  # registered name of the model (here; published: SlowFast)
+    cfg.MODEL.ARCH = "uniformer"  # family; in the published files, read by nobody (here; published: slowfast)
+    cfg.MODEL.NUM_CLASSES = 400  # outputs of the head
+    # cross_entropy | soft_cross_entropy (for MIXUP) | bce_logit (MULTI_LABEL)
+    cfg.MODEL.LOSS_FUNC = "cross_entropy"
+    cfg.MODEL.DROPOUT_RATE = 0.5  # without effect on UniFormer, see UNIFORMER.HEAD_DROPOUT_RATE
+    cfg.MODEL.USE_CHECKPOINT = False  # recompute activations in the backward pass: less memory, more time
+    cfg.MODEL.CHECKPOINT_NUM = [0, 0, 0, 0]  # in the first n blocks of each stage
+    cfg.MODEL.WEIGHTS_DIR = "path_to_models"  # folder where published names of weights are looked up (here)
+
+    # --------------------------------------------------------------------------------------------------- BN
+    cfg.BN = CfgNode()
+    cfg.BN.WEIGHT_DECAY = 0.0  # of the parameters of batch normalisation
+    cfg.BN.USE_PRECISE_STATS = False  # measure the statistics anew before a validation or checkpoint
+    cfg.BN.NUM_BATCHES_PRECISE = 200  # training batches used for that
+
+
+def _uniformer(cfg: CfgNode) -> None:
+    # -------------------------------------------------------------------------------------------- UNIFORMER
+    cfg.UNIFORMER = CfgNode()
+    cfg.UNIFORMER.DEPTH = [3, 4, 8, 3]  # blocks of the four stages
+    cfg.UNIFORMER.EMBED_DIM = [64, 128, 320, 512]  # their widths
+    cfg.UNIFORMER.HEAD_DIM = 64  # width of an attention head; must divide the widths of stages 3 and 4
+    cfg.UNIFORMER.MLP_RATIO = 4.0  # hidden width of an MLP / width: a number, or one for each stage
+    cfg.UNIFORMER.SPLIT = False  # attention over time, then over space, instead of both at once
+    cfg.UNIFORMER.STD = False  # kernels of 3 frames between the stages, which then halve the frames
+    cfg.UNIFORMER.QKV_BIAS = True  # bias of query, key and value
+    cfg.UNIFORMER.QKV_SCALE = None  # factor of the attention scores; null: 1 / sqrt(head width)
+    cfg.UNIFORMER.DROPOUT_RATE = 0.0  # after the stem, projections and MLPs, 0..1
+    cfg.UNIFORMER.ATTENTION_DROPOUT_RATE = 0.0  # on attention maps
+    cfg.UNIFORMER.DROP_DEPTH_RATE = 0.1  # stochastic depth of the last block, rising to it from 0
+    cfg.UNIFORMER.HEAD_DROPOUT_RATE = 0.0  # before the head
+    # Published weights to start from, looked up in MODEL.WEIGHTS_DIR; null: none
+    cfg.UNIFORMER.PRETRAIN_NAME = None
+    # Lightweight models alone: share of tokens kept in each block of stages 3 and 4, rate of the token scores
+    cfg.UNIFORMER.PRUNE_RATIO = [[], [], [1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
+    cfg.UNIFORMER.TRADE_OFF = [[], [], [1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
+    cfg.UNIFORMER.INIT_VALUE = 0.1  # and start of their layer scale
+
+
+def _solver(cfg: CfgNode) -> None:
+    # ----------------------------------------------------------------------------------------------- SOLVER
+    cfg.SOLVER = CfgNode()
+    cfg.SOLVER.MAX_EPOCH = 300  # epochs
+    cfg.SOLVER.LR_POLICY = "cosine"  # cosine | steps_with_relative_lrs
+    cfg.SOLVER.BASE_LR = 0.1  # highest rate, for the batch that is written in the recipe
+    # BASE_LR, WARMUP_START_LR and COSINE_END_LR count NUM_SHARDS times. The factor is applied where a rate is
+    # used; the config keeps what the recipe says
+    cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS = False
+    cfg.SOLVER.WARMUP_EPOCHS = 0.0  # epochs of linear warm-up
+    cfg.SOLVER.WARMUP_START_LR = 0.01  # rate at the start of it
+    cfg.SOLVER.COSINE_END_LR = 0.0  # rate at MAX_EPOCH
+    # The cosine starts at the end of the warm-up instead of at epoch 0
+    cfg.SOLVER.COSINE_AFTER_WARMUP = False
+    cfg.SOLVER.STEPS = []  # epochs at which a new rate starts, the first is 0 (steps_with_relative_lrs)
+    cfg.SOLVER.LRS = []  # these rates, relative to BASE_LR
+    cfg.SOLVER.OPTIMIZING_METHOD = "sgd"  # sgd | adam | adamw
+    cfg.SOLVER.MOMENTUM = 0.9  # of sgd, like the next two
+    cfg.SOLVER.DAMPENING = 0.0
+    cfg.SOLVER.NESTEROV = True
+    cfg.SOLVER.BETAS = [0.9, 0.999]  # of adam and adamw
+    cfg.SOLVER.WEIGHT_DECAY = 1e-4  # of all parameters but those of BN and the two keys below
+    cfg.SOLVER.ZERO_WD_1D_PARAM = False  # no decay of parameters with one dimension
+    cfg.SOLVER.NO_WEIGHT_DECAY_NAMES = []  # nor of those with one of these texts in their name (here)
+    cfg.SOLVER.CLIP_GRADIENT = 20.0  # highest norm of the gradient of all parameters; null: no limit
+    cfg.SOLVER.CLIP_GRAD_L2NORM = None  # upstream's name for CLIP_GRADIENT; wins where given
+    cfg.SOLVER.CLIP_GRAD_VAL = None  # limit every single value instead, and not the norm
+    # Steps in a row with a non-finite loss or gradient that end the run (here)
+    cfg.SOLVER.MAX_NONFINITE_STEPS = 10
+
+
+def _log(cfg: CfgNode) -> None:
+    # -------------------------------------------------------------------------------------------------- log
+    cfg.LOG_PERIOD = 10  # steps between log lines, and window of their medians
+    cfg.LOG_MODEL_INFO = True  # parameters and multiply-accumulates at the start
+
+    # ------------------------------------------------------------------------------------------ TENSORBOARD
+    cfg.TENSORBOARD = CfgNode()
+    cfg.TENSORBOARD.ENABLE = False  # write event files
+    cfg.TENSORBOARD.LOG_DIR = ""  # folder below OUTPUT_DIR; "": runs-<TRAIN.DATASET>
