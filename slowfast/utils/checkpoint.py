@@ -1,0 +1,196 @@
+"""Checkpoints: written whole or not at all, read as tensors and builtins only, found by their step.
+
+The only module that calls `torch.save` and `torch.load`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slowfast.utils.atomic import replace_file
+from slowfast.utils.logging import get_logger
+
+FOLDER = "checkpoints"
+_NOT_THE_CONTENT = (FileNotFoundError, PermissionError, MemoryError)  # errors that are not the file's fault
+_SCALARS = (str, int, float, bool, type(None))
+
+
+def epoch_path(output_dir: str | os.PathLike, epoch_done: int) -> Path:
+    """File of the state after `epoch_done` epochs; names and folder are those of PySlowFast."""
+    return Path(output_dir) / FOLDER / f"checkpoint_epoch_{epoch_done:05d}.pyth"
+
+
+def best_path(output_dir: str | os.PathLike) -> Path:
+    """File of the state with the best validation score."""
+    return Path(output_dir) / "best.pyth"
+
+
+def save(payload: dict[str, Any], path: str | os.PathLike) -> None:
+    """Write a payload of tensors and builtins; any failure leaves the file that was there untouched.
+
+    Raises ValueError for a value that is neither (see `as_plain`), OSError naming the file when the system
+    refuses.
+    """
+    plain = as_plain(payload)
+    with replace_file(path) as file:
+        try:
+            torch.save(plain, file)
+        except RuntimeError as error:  # torch turns a failed write (disk full) into this
+            raise OSError(f"the data could not be written, the disk may be full ({error})") from error
+
+
+def load(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a checkpoint to the CPU, refusing anything but tensors and builtins.
+
+    `path` is a file, or a URL-like name that iopath understands. Raises FileNotFoundError, or ValueError
+    that says in words why the file cannot be used (no checkpoint, cut off, damaged, holds code).
+    """
+    local = _local(path)
+    _check_bytes(local, path)
+    payload = _read(local, path)
+    if not isinstance(payload, dict):
+        raise ValueError(f"{path} is not a checkpoint: it holds a {type(payload).__name__}, not a dict")
+    return payload
+
+
+def verify(path: str | os.PathLike) -> str | None:
+    """Read the whole file and its checksums; None if it is a sound checkpoint, else the reason in words."""
+    try:
+        load(path)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None
+
+
+def newest(folder: str | os.PathLike) -> Path | None:
+    """The sound `*.pyth` file with the largest `global_step`, whatever the names; None if there is none.
+
+    Files that cannot be used are logged with the reason and passed over.
+    """
+    for _, path in reversed(_by_step(Path(folder).glob("*.pyth"))):
+        reason = verify(path)
+        if reason is None:
+            return path
+        get_logger(__name__).warning("checkpoint passed over: %s", reason)
+    return None
+
+
+def prune(folder: str | os.PathLike, keep: int) -> list[Path]:
+    """Delete all but the newest `keep` epoch files (0 keeps all); returns what was deleted.
+
+    Only readable `checkpoint_epoch_*.pyth` files count; the best one and foreign files stay.
+    """
+    if keep == 0:
+        return []
+    surplus = [path for _, path in _by_step(Path(folder).glob("checkpoint_epoch_*.pyth"))[:-keep]]
+    for path in surplus:
+        path.unlink()
+    return surplus
+
+
+def as_plain(value: Any, name: str = "payload") -> Any:
+    """The value with dict subclasses turned into dicts and tensors detached.
+
+    Raises ValueError naming the first item that is not a tensor, dict, list, tuple, str, int, float, bool
+    or None: NumPy values, for instance, would make the file unreadable without running code from it.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, dict):
+        for key in value:
+            if type(key) not in (str, int):
+                raise ValueError(f"{name} has the key {key!r}; a checkpoint takes str and int keys only")
+        return {key: as_plain(item, f"{name}[{key!r}]") for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(as_plain(item, f"{name}[{index}]") for index, item in enumerate(value))
+    if type(value) in _SCALARS:
+        return value
+    raise ValueError(
+        f"{name} is a {type(value).__module__}.{type(value).__qualname__}; "
+        f"a checkpoint takes tensors, dict, list, tuple, str, int, float, bool and None only"
+    )
+
+
+def _by_step(paths: Any) -> list[tuple[int, Path]]:
+    """Paths with their step, in rising order; unreadable ones are logged and left out."""
+    found = []
+    for path in paths:
+        try:
+            step = _read(path, path, mmap=True).get("global_step")
+        except (ValueError, OSError, AttributeError) as error:
+            get_logger(__name__).warning("checkpoint passed over: %s", error)
+            continue
+        if isinstance(step, int):
+            found.append((step, path))
+        else:
+            get_logger(__name__).warning("checkpoint passed over: %s holds no global_step", path)
+    return sorted(found)
+
+
+def _local(path: str | os.PathLike) -> Path:
+    """The file on this machine; URL-like names are fetched (and cached) by iopath."""
+    name = os.fspath(path)
+    if "://" in name:
+        return Path(_path_manager().get_local_path(name))
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"checkpoint not found: {name}")
+    if os.path.isdir(name):
+        raise ValueError(f"{name} is a folder, not a checkpoint file")
+    return Path(name)
+
+
+def _path_manager() -> Any:
+    """iopath's global manager: handlers a user registered count, http and ftp always work."""
+    from iopath.common.file_io import HTTPURLHandler, g_pathmgr
+
+    try:
+        g_pathmgr.register_handler(HTTPURLHandler(), allow_override=False)
+    except KeyError:  # there is one already: this project's from an earlier call, or the user's
+        pass
+    return g_pathmgr
+
+
+def _check_bytes(local: Path, name: str | os.PathLike) -> None:
+    """Compare the checksums torch wrote but does not read; damaged weights would load without a word."""
+    with open(local, "rb") as file:
+        start = file.read(4)
+    if not start:
+        raise ValueError(f"{name} is empty")
+    if not start.startswith(b"PK"):
+        return  # the format of torch before 1.6 has no checksums
+    try:
+        with zipfile.ZipFile(local) as archive:
+            damaged = archive.testzip()
+    except _NOT_THE_CONTENT:
+        raise
+    except Exception as error:  # one wrong byte in the index can look like many things to zipfile
+        raise ValueError(f"{name} is damaged or cut off ({error})") from error
+    if damaged is not None:
+        raise ValueError(f"{name} is damaged: the checksum of its part {damaged} is wrong")
+
+
+def _read(local: Path, name: str | os.PathLike, mmap: bool = False) -> Any:
+    try:
+        return torch.load(local, map_location="cpu", weights_only=True, mmap=mmap)
+    except _NOT_THE_CONTENT:
+        raise
+    except Exception as error:  # torch names no set: pickle, zip, key, type, system, runtime errors all occur
+        raise ValueError(f"{name} cannot be read as a checkpoint: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    foreign = re.search(r"unsupported (?:global|class):?(?: global)? (\S+)", text, re.IGNORECASE)
+    if foreign:
+        return (
+            f"it holds {foreign[1]}, but only tensors and builtins are read, because anything else could run "
+            f"foreign code; if you trust the file, save its tensors alone with torch.save"
+        )
+    detail = "" if "weights_only" in text or not text.strip() else f" ({text.strip().splitlines()[0]})"
+    return f"it is damaged, cut off, or was not written by torch.save{detail}"

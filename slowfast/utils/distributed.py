@@ -1,0 +1,189 @@
+"""Rank, size and collectives. The same calls work in one process, where they cost nothing.
+
+This is the only module that touches `torch.distributed`; starting the processes is `launch.py`.
+Every collective must be called by all ranks.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+_REDUCE = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN}
+
+# A store outlives the group made from it: training and testing follow each other at one address, and a server
+# that closed in between would take the faster processes' next rendezvous down with it.
+_stores: dict[str, dist.Store] = {}
+_processes_on_host = 1
+
+
+def host_store(init_method: str, timeout_seconds: float = 1800) -> str:
+    """Serve the rendezvous of a `tcp://HOST:PORT` address from this process; port 0 takes a free one.
+
+    Returns the address the other processes must be given. The server lives as long as this process. Raises
+    OSError when the port is taken.
+    """
+    host, port = _host_and_port(init_method)
+    if init_method in _stores:
+        return init_method
+    try:
+        timeout = timedelta(seconds=timeout_seconds)
+        store = dist.TCPStore(host, port, None, True, timeout, wait_for_workers=False)
+    except dist.DistNetworkError as error:
+        raise OSError(
+            f"cannot serve {init_method} ({_first_line(error)}): another job may use the port; "
+            f"pass --init_method tcp://HOST:PORT with a free port of this machine"
+        ) from error
+    address = f"tcp://{host}:{store.port}"
+    _stores[address] = store
+    return address
+
+
+def init(
+    backend: str,
+    init_method: str,
+    world_size: int,
+    rank: int,
+    timeout_seconds: float = 1800,
+    round_name: str = "",
+) -> None:
+    """Join the process group of `world_size` processes as `rank`.
+
+    `init_method` is `tcp://HOST:PORT`, served by a process that called `host_store`, or
+    `file:///PATH`. `round_name` sets apart groups that are formed one after the other at one
+    address; all ranks give the same. With nccl, CPU tensors and objects travel over gloo. Raises ValueError
+    for another kind of address and OSError when the address cannot be reached in time.
+    """
+    global _processes_on_host
+    timeout = timedelta(seconds=timeout_seconds)
+    store = dist.PrefixStore(f"slowfast/{round_name}", _open_store(init_method, world_size, timeout))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if backend == "nccl" else backend,
+        store=store,
+        world_size=world_size,
+        rank=rank,
+        timeout=timeout,
+    )
+    hosts: list[Any] = [None] * world_size
+    dist.all_gather_object(hosts, socket.gethostname())
+    _processes_on_host = hosts.count(socket.gethostname())
+
+
+def shutdown() -> None:
+    """Leave the process group; nothing happens where there is none."""
+    global _processes_on_host
+    if _active():
+        dist.destroy_process_group()
+    _processes_on_host = 1
+
+
+def rank() -> int:
+    """Number of this process in the world, from 0."""
+    return dist.get_rank() if _active() else 0
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if _active() else 1
+
+
+def is_main() -> bool:
+    """Whether this process writes the files and the log."""
+    return rank() == 0
+
+
+def processes_on_this_host() -> int:
+    """How many processes of the group share this machine (1 without a group); not a collective."""
+    return _processes_on_host
+
+
+def barrier() -> None:
+    """Wait until every rank is here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def all_reduce(tensor: torch.Tensor, op: str = "sum") -> torch.Tensor:
+    """Reduce a tensor over the ranks, in place; returns it. `op` is sum, max or min."""
+    if op not in _REDUCE:
+        raise ValueError(f"all_reduce: op is {op!r}; write one of {', '.join(_REDUCE)}")
+    if world_size() > 1:
+        dist.all_reduce(tensor, _REDUCE[op])
+    return tensor
+
+
+def gather_objects(obj: Any) -> list[Any] | None:
+    """The objects of all ranks in rank order on rank 0, None elsewhere. They may differ in size."""
+    if world_size() == 1:
+        return [obj]
+    gathered = [None] * world_size() if is_main() else None
+    dist.gather_object(obj, gathered)
+    return gathered
+
+
+def broadcast_object(obj: Any) -> Any:
+    """Rank 0's object, on every rank."""
+    if world_size() == 1:
+        return obj
+    box = [obj]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
+def wrap(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model with gradients averaged over the ranks; the model itself in one process.
+
+    Every parameter must take part in the loss of every step (no search for unused ones).
+    """
+    if world_size() == 1:
+        return model
+    return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model that `wrap` was given."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def _active() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _open_store(init_method: str, world_size: int, timeout: timedelta) -> dist.Store:
+    if init_method in _stores:
+        return _stores[init_method]
+    parts = urlsplit(init_method)
+    if parts.scheme == "file" and parts.path:
+        store = dist.FileStore(parts.path, world_size)
+    else:
+        host, port = _host_and_port(init_method)
+        try:
+            store = dist.TCPStore(host, port, None, False, timeout, wait_for_workers=False)
+        except dist.DistError as error:
+            raise OSError(
+                f"cannot reach {init_method} ({_first_line(error)}): start the process with shard id 0 "
+                f"and give all shards the same --init_method"
+            ) from error
+    _stores[init_method] = store
+    return store
+
+
+def _host_and_port(init_method: str) -> tuple[str, int]:
+    parts = urlsplit(init_method)
+    if parts.scheme == "tcp" and parts.hostname and parts.port is not None:
+        return parts.hostname, parts.port
+    raise ValueError(
+        f"init_method is {init_method!r}; write tcp://HOST:PORT, or file:///PATH on a disk that all share"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).split(os.linesep, 1)[0]

@@ -1,0 +1,69 @@
+"""What the processes started by test_launch.py do; they import this file by its name."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from slowfast.utils import distributed
+from slowfast.utils.launch import launch, local_rank
+
+
+def collect(folder: str, word: str) -> str:
+    """Use every collective once and leave what this rank saw in a file."""
+    rank = distributed.rank()
+    device = torch.device("cpu")
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.ones_(model.weight)
+    wrapped = distributed.wrap(model, device)
+    wrapped(torch.full((1, 1), float(rank + 1))).sum().backward()
+    seen = {
+        "rank": rank,
+        "world_size": distributed.world_size(),
+        "local_rank": local_rank(),
+        "is_main": distributed.is_main(),
+        "on_this_host": distributed.processes_on_this_host(),
+        "sum": distributed.all_reduce(torch.tensor([rank + 1.0, 10.0])).tolist(),
+        "max": distributed.all_reduce(torch.tensor([rank, -rank]), "max").tolist(),
+        "min": distributed.all_reduce(torch.tensor([rank, -rank]), "min").tolist(),
+        "gathered": distributed.gather_objects(list(range(rank))),
+        "broadcast": distributed.broadcast_object({"from": rank}),
+        "mean_gradient": model.weight.grad.item(),
+        "unwrapped": distributed.unwrap(wrapped) is model,
+    }
+    distributed.barrier()
+    Path(folder, f"{word}{rank}.json").write_text(json.dumps(seen))
+    return f"{word} of rank {rank}"
+
+
+def fail(rank: int, kind: str) -> None:
+    """One rank raises or dies; the others wait for it in a collective."""
+    if distributed.rank() == rank:
+        if kind == "value":
+            raise ValueError("the list is empty")
+        if kind == "other":
+            raise KeyError("left over")
+        os.kill(os.getpid(), signal.SIGKILL)
+    distributed.barrier()
+
+
+def main(folder: str, num_shards: str, shard_id: str, init_method: str) -> None:
+    """Two launches in a row at one address, as training and testing do."""
+    for word in ("train", "test"):
+        result = launch(
+            collect,
+            (folder, word),
+            processes_per_shard=0,
+            num_shards=int(num_shards),
+            shard_id=int(shard_id),
+            init_method=init_method,
+            backend="gloo",
+        )
+        print("returned", result)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,90 @@
+"""Threads, workers, devices, and the facts of a machine."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from slowfast.utils import environment
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(environment, "num_cores", lambda: 16)
+    yield 16
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("workers", "processes", "threads"), [(0, 1, 16), (4, 1, 12), (2, 4, 2), (0, 8, 2), (16, 1, 1), (3, 5, 1)]
+)
+def test_threads_and_workers_fit_the_cores(cores, workers, processes, threads):
+    assert environment.limit_threads(0, workers, processes) == threads
+    assert torch.get_num_threads() == threads
+    assert processes * (threads + workers) <= cores or threads == 1
+
+
+def test_a_number_of_threads_can_be_forced(cores):
+    assert environment.limit_threads(3, 15, 4) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "processes", "given"), [(0, 1, 0), (8, 1, 8), (64, 1, 15), (8, 4, 3), (8, 16, 1), (0, 16, 0)]
+)
+def test_workers_leave_each_process_a_core(cores, asked, processes, given):
+    assert environment.cap_workers(asked, processes) == given
+
+
+def test_cpu_for_no_gpus():
+    assert environment.resolve_device(0) == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("available", "fix"), [(0, "write NUM_GPUS 0 to run on the CPU"), (2, "write NUM_GPUS 2")]
+)
+def test_more_gpus_than_there_are(monkeypatch, available, fix):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: available)
+    with pytest.raises(
+        ValueError, match=f"NUM_GPUS is 8, but {available} CUDA devices can be used here; {fix}"
+    ):
+        environment.resolve_device(8)
+
+
+def test_facts_fit_into_json():
+    facts = json.loads(json.dumps(environment.facts()))
+    assert facts["torch"] == torch.__version__.split("+")[0] or facts["torch"] == torch.__version__
+    assert facts["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
+    assert facts["cores"] >= 1
+    assert facts["cpu"]
+    assert set(facts) == {
+        *("python", "slowfast", "torch", "torchvision", "av", "numpy", "commit", "os", "cpu", "cores", "gpus")
+    }
+
+
+def git(folder, *words):
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", "-C", str(folder), *identity, *words], check=True, capture_output=True)
+
+
+def test_commit_is_that_of_the_checkout_and_says_when_it_was_changed(tmp_path, monkeypatch):
+    file = tmp_path / "slowfast" / "utils" / "environment.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("a = 1\n")
+    monkeypatch.setattr(environment, "__file__", str(file))
+    git(tmp_path, "init")
+    assert environment.facts()["commit"] is None  # an installed copy inside somebody's repository
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "x")
+    commit = environment.facts()["commit"]
+    assert len(commit) == 40
+    file.write_text("a = 2\n")
+    assert environment.facts()["commit"] == f"{commit} (with local changes)"
+
+
+def test_memory_is_told_as_text():
+    assert environment.gpu_memory_peak().endswith("G")
+    used, total = environment.memory_use().removesuffix("G").split("/")
+    assert 0 < float(used) < float(total)

@@ -1,0 +1,143 @@
+"""Processes started in each way agree with one process. Each start imports torch anew: few tests."""
+
+import importlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slowfast.utils.launch import launch, local_rank
+
+HERE = Path(__file__).parent
+SETTINGS = {
+    "processes_per_shard": 0,
+    "num_shards": 1,
+    "shard_id": 0,
+    "init_method": "tcp://localhost:9999",
+    "backend": "gloo",
+}
+EXPECTED = {
+    "world_size": 2,
+    "on_this_host": 2,
+    "sum": [3.0, 20.0],
+    "max": [1, 0],
+    "min": [0, -1],
+    "broadcast": {"from": 0},
+    "mean_gradient": 1.5,
+    "unwrapped": True,
+}
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    monkeypatch.syspath_prepend(str(HERE))  # spawned processes take over the path
+    return importlib.import_module("launch_workers")
+
+
+@pytest.fixture
+def free_address():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def check_two_ranks(folder: Path, word: str, local_ranks: tuple[int, int]) -> None:
+    for rank in (0, 1):
+        seen = json.loads((folder / f"{word}{rank}.json").read_text())
+        own = {"rank": rank, "is_main": rank == 0, "local_rank": local_ranks[rank]}
+        assert seen == {**EXPECTED, **own, "gathered": [[], [0]] if rank == 0 else None}
+
+
+def start(arguments: list, folder: Path) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_one_process_runs_here_and_returns_the_result(workers, tmp_path):
+    assert launch(workers.collect, (str(tmp_path), "alone"), **SETTINGS) == "alone of rank 0"
+    seen = json.loads((tmp_path / "alone0.json").read_text())
+    assert seen["world_size"] == 1
+    assert seen["sum"] == [1.0, 10.0]
+    assert seen["gathered"] == [[]]
+    assert seen["broadcast"] == {"from": 0}
+    assert seen["mean_gradient"] == 1.0
+    assert local_rank() == 0
+
+
+def test_two_spawned_processes(workers, tmp_path):
+    assert (
+        launch(workers.collect, (str(tmp_path), "spawned"), **SETTINGS | {"processes_per_shard": 2}) is None
+    )
+    check_two_ranks(tmp_path, "spawned", (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [
+        ("value", ValueError, r"process 1: the list is empty"),
+        ("other", RuntimeError, r"process 1 failed:[\s\S]*KeyError: 'left over'"),
+        ("killed", RuntimeError, r"process 1 was killed by SIGKILL"),
+    ],
+)
+def test_error_of_a_spawned_process_names_its_rank(workers, kind, error, message):
+    with pytest.raises(error, match=message):
+        launch(workers.fail, (1, kind), **SETTINGS | {"processes_per_shard": 2})
+
+
+def test_two_shards_meet_twice_at_one_address(tmp_path, free_address):
+    script = HERE / "launch_workers.py"
+    shards = [start([script, tmp_path, 2, shard, free_address], tmp_path) for shard in (1, 0)]
+    printed = [shard.communicate(timeout=120)[0] for shard in shards]
+    assert [shard.returncode for shard in shards] == [0, 0], printed
+    assert "returned None" in printed[0]
+    assert "returned train of rank 0\nreturned test of rank 0" in printed[1]
+    for word in ("train", "test"):
+        check_two_ranks(tmp_path, word, (0, 0))
+
+
+def test_processes_of_torchrun_are_used(tmp_path):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2]
+    job = start([*torchrun, HERE / "launch_workers.py", tmp_path, 1, 0, "tcp://localhost:1"], tmp_path)
+    printed = job.communicate(timeout=120)[0]
+    assert job.returncode == 0, printed
+    for word in ("train", "test"):
+        check_two_ranks(tmp_path, word, (0, 1))
+
+
+def set_torchrun(monkeypatch, world_size: int) -> None:
+    names = {
+        "RANK": 0,
+        "WORLD_SIZE": world_size,
+        "LOCAL_RANK": 0,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": 1,
+    }
+    for name, value in names.items():
+        monkeypatch.setenv(name, str(value))
+
+
+def test_torchrun_with_one_process_needs_no_group(monkeypatch):
+    set_torchrun(monkeypatch, 1)
+    assert launch(max, (3, 4), **SETTINGS) == 4
+
+
+def test_torchrun_against_the_settings_is_refused(monkeypatch):
+    set_torchrun(monkeypatch, 2)
+    with pytest.raises(ValueError, match=r"started 2 processes .* ask for 4.*NUM_SHARDS"):
+        launch(max, (3, 4), **SETTINGS | {"processes_per_shard": 4})
+
+
+def test_shard_outside_the_shards_is_refused():
+    with pytest.raises(ValueError, match="shard_id is 2; with num_shards 2 it is 0 to 1"):
+        launch(max, (3, 4), **SETTINGS | {"num_shards": 2, "shard_id": 2})
