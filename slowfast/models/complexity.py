@@ -1,0 +1,43 @@
+"""What a model costs: parameters, and the multiply-accumulates of a forward pass."""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+FLOPS_PER_MAC = 2
+LAYER_NORM_MACS = (
+    5  # per element, like the next: the rule of fvcore, with which the published tables were made
+)
+BATCH_NORM_MACS = 2
+
+
+def count(model: nn.Module, shape: Sequence[int]) -> dict[str, int]:
+    """Count {"parameters": ..., "macs": ...} for an input of `shape` (B, C, T, H, W), in eval mode.
+
+    Counted are convolutions, linear layers, the two products of attention, and norms by element; additions,
+    GELU, softmax and means count 0. The totals equal those of fvcore's counter on the published code. Only
+    shapes are followed, on a copy without values, so it is quick at any size and leaves the model alone.
+    """
+    shadow = copy.deepcopy(model).to("meta").eval()
+    norms = {
+        torch.ops.aten.native_layer_norm: _norm_flops(LAYER_NORM_MACS),
+        torch.ops.aten._native_batch_norm_legit_no_training: _norm_flops(BATCH_NORM_MACS),
+    }
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=norms) as counter:
+        shadow(torch.empty(tuple(shape), device="meta"))
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "macs": counter.get_total_flops() // FLOPS_PER_MAC,
+    }
+
+
+def _norm_flops(macs_per_element: int) -> Any:
+    def flops(input_shape: Sequence[int], *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+        return FLOPS_PER_MAC * macs_per_element * math.prod(input_shape)
+
+    return flops

@@ -1,0 +1,99 @@
+"""The depth-wise convolution: equal to the framework's layer in value and gradient, for every shape."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from slowfast.models import ops
+
+SIZES = [
+    (2, 4, 6, 7, 8),
+    (1, 1, 5, 5, 3),
+    (2, 2, 1, 1, 4),
+    (1, 7, 3, 2, 16),
+    (3, 5, 9, 1, 1),
+]  # B, T, H, W, C
+
+
+def reference(tokens: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    maps = tokens.permute(0, 4, 1, 2, 3).contiguous()
+    maps = F.conv3d(maps, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])
+    return maps.permute(0, 2, 3, 4, 1)
+
+
+def draw(sizes: tuple[int, ...], kernel: int, dtype: torch.dtype) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    channels = sizes[-1]
+    shapes = (sizes, (channels, 1, kernel, kernel, kernel), (channels,), sizes)
+    return [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_depthwise_convolution_and_its_gradients(sizes: tuple[int, ...], kernel: int) -> None:
+    *inputs, upstream = draw(sizes, kernel, torch.float32)
+    exact = [value.double().requires_grad_() for value in inputs]
+    expected = reference(*exact)
+    expected.backward(upstream.double())
+    ours = [value.requires_grad_() for value in inputs]
+    output = ops.depthwise_conv3d(*ours)
+    output.backward(upstream)
+    assert output.is_contiguous()
+    torch.testing.assert_close(output.double(), expected, rtol=1e-5, atol=1e-5)
+    for value, truth in zip(ours, exact, strict=True):
+        torch.testing.assert_close(value.grad.double(), truth.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_only_the_gradients_asked_for_are_computed() -> None:
+    tokens, weight, _, upstream = draw((2, 3, 4, 4, 8), 3, torch.float32)
+    weight.requires_grad_()
+    ops.depthwise_conv3d(tokens, weight, None).backward(upstream)
+    assert tokens.grad is None and weight.grad is not None
+
+
+def test_tokens_of_any_strides_and_other_dtypes() -> None:
+    tokens, weight, bias, _ = draw((2, 3, 4, 5, 8), 5, torch.float64)
+    strided = tokens.permute(0, 1, 3, 2, 4).contiguous().permute(0, 1, 3, 2, 4)
+    assert not strided.is_contiguous()
+    torch.testing.assert_close(ops.depthwise_conv3d(strided, weight, bias), reference(tokens, weight, bias))
+    single = ops.depthwise_conv3d(strided.float(), weight.float(), bias.float())
+    torch.testing.assert_close(single.double(), reference(tokens, weight, bias), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")
+def test_a_trace_holds_the_plain_convolution() -> None:
+    """Exporters and counters must find a convolution, not an opaque function."""
+    tokens, weight, bias, _ = draw((1, 3, 4, 4, 8), 3, torch.float32)
+    traced = torch.jit.trace(lambda value: ops.depthwise_conv3d(value, weight, bias), tokens)
+    kinds = [node.kind() for node in traced.inlined_graph.nodes()]
+    assert any("conv" in kind for kind in kinds) and not any("PythonOp" in kind for kind in kinds)
+
+
+def test_pointwise_is_a_1x1x1_convolution() -> None:
+    tokens, _, bias, _ = draw((2, 3, 4, 5, 8), 3, torch.float32)
+    weight = torch.randn(6, 8, 1, 1, 1, generator=torch.Generator().manual_seed(1))
+    expected = F.conv3d(tokens.permute(0, 4, 1, 2, 3), weight, bias[:6]).permute(0, 2, 3, 4, 1)
+    torch.testing.assert_close(ops.pointwise(tokens, weight, bias[:6]), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_attention_is_the_weighted_mean_of_the_values() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 10, 4, generator=generator) for _ in range(3))
+    weights = ops.attention_weights(query, key, 0.3)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 10))
+    torch.testing.assert_close(ops.attention(query, key, value, 0.3), weights @ value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_gradients_under_cpu_autocast_are_right_within_the_rounding_of_bfloat16(kernel: int) -> None:
+    tokens, weight, bias, _ = draw((2, 4, 8, 8, 16), kernel, torch.float32)
+    grads = {}
+    for enabled in (False, True):
+        leaves = [value.clone().requires_grad_() for value in (tokens, weight, bias)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            out = ops.depthwise_conv3d(leaves[0].bfloat16() if enabled else leaves[0], *leaves[1:])
+        assert out.dtype is (torch.bfloat16 if enabled else torch.float32)
+        out.float().square().sum().backward()
+        grads[enabled] = [leaf.grad for leaf in leaves]
+    for plain, halved in zip(*grads.values(), strict=True):
+        assert (plain - halved).norm() < 0.02 * plain.norm()
