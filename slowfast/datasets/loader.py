@@ -1,0 +1,196 @@
+"""The order in which videos are visited, and the loader that brings their views in batches.
+
+The order is arithmetic on integers: global batch k of an epoch is slice k of one permutation, and processes split
+the slice; evaluation cuts the list into groups and deals whole groups. The epoch travels inside each index, so
+data sets hold no state and workers can stay alive between epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch.utils.data import DataLoader
+
+from slowfast.datasets.video_dataset import ItemReport, VideoItem
+from slowfast.utils import seeds
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The views of several videos; N is the number of views of those that could be read.
+
+    Shapes: ``clips`` uint8 (N, T, S, S, 3), ``labels`` int64 (N,) or float32 (N, K), ``video_ids`` int64 (N,) list
+    indices as asked for, ``view_ids`` int64 (N,), ``erase_boxes`` int64 (N, R, 4), ``noise_seeds`` int64 (N,).
+    ``reports`` has one entry for each video asked for, read or not.
+    """
+
+    clips: torch.Tensor
+    labels: torch.Tensor
+    video_ids: torch.Tensor
+    view_ids: torch.Tensor
+    erase_boxes: torch.Tensor
+    noise_seeds: torch.Tensor
+    reports: tuple[ItemReport, ...]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def pin_memory(self) -> Batch:
+        """Called by the loader's pinning thread; only the pixels and labels cross to the device."""
+        return replace(self, clips=self.clips.pin_memory(), labels=self.labels.pin_memory())
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """The same views in pieces of at most ``size``; the first piece carries the reports."""
+        for start in range(0, len(self), size):
+            part = {
+                f.name: getattr(self, f.name)[start : start + size]
+                for f in fields(self)
+                if f.name != "reports"
+            }
+            yield Batch(**part, reports=() if start else self.reports)
+
+
+def collate(items: Sequence[VideoItem]) -> Batch:
+    """Join items in order; the views of one video stay next to each other."""
+    views = [item.views for item in items]
+    ids = [
+        torch.full((len(v.clips),), item.report.index, dtype=torch.int64)
+        for v, item in zip(views, items, strict=True)
+    ]
+    return Batch(
+        clips=_join([v.clips for v in views]),
+        labels=torch.cat([item.labels for item in items]),
+        video_ids=torch.cat(ids),
+        view_ids=torch.cat([v.view_ids for v in views]),
+        erase_boxes=_join([v.erase_boxes for v in views]),
+        noise_seeds=torch.cat([v.noise_seeds for v in views]),
+        reports=tuple(item.report for item in items),
+    )
+
+
+def _join(parts: list[torch.Tensor]) -> torch.Tensor:
+    """Concatenate along the first axis; empty parts (unreadable videos) need not agree in the other sizes."""
+    filled = [part for part in parts if len(part)]
+    return torch.cat(filled) if filled else parts[0]
+
+
+@dataclass
+class TrainOrder:
+    """Batches of (epoch, index) keys of one process for one epoch, from batch ``start`` on.
+
+    ``global_batch`` videos make one step of all processes together; the last incomplete batch is dropped. The
+    union over processes does not depend on their number.
+    """
+
+    num_videos: int
+    global_batch: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    epoch: int = 0
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_videos < self.global_batch:
+            raise ValueError(
+                f"the training list has {self.num_videos} videos, fewer than one step of all processes takes "
+                f"({self.global_batch}): lower TRAIN.BATCH_SIZE to at most {self.num_videos}"
+            )
+        assert self.global_batch % self.world_size == 0
+
+    def __len__(self) -> int:
+        """Steps of a whole epoch, wherever this pass starts."""
+        return self.num_videos // self.global_batch
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = seeds.numpy_generator(self.seed, "order", self.epoch).permutation(self.num_videos)
+        share = self.global_batch // self.world_size
+        for batch in range(self.start, len(self)):
+            first = batch * self.global_batch + self.rank * share
+            yield [(self.epoch, int(index)) for index in order[first : first + share]]
+
+
+@dataclass
+class EvalOrder:
+    """List order in groups of ``group`` videos; process r takes groups r, r + world_size, … and nothing is padded.
+
+    Groups depend on the list and on ``group`` alone, so every video meets the same neighbours in a batch for any
+    number of processes.
+    """
+
+    num_videos: int
+    group: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __len__(self) -> int:
+        return len(range(self.rank, self._num_groups(), self.world_size))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for number in range(self.rank, self._num_groups(), self.world_size):
+            first = number * self.group
+            yield [(0, index) for index in range(first, min(first + self.group, self.num_videos))]
+
+    def _num_groups(self) -> int:
+        return -(-self.num_videos // self.group)
+
+
+class VideoLoader:
+    """Batches of a data set in a given order; workers persist from epoch to epoch when asked to.
+
+    Iterating gives the pass that the order stands at; ``epoch(e, start)`` first sets that position.
+    """
+
+    def __init__(
+        self,
+        dataset: torch.utils.data.Dataset,
+        order: TrainOrder | EvalOrder,
+        *,
+        num_workers: int,
+        pin_memory: bool,
+        persistent: bool,
+        prefetch_factor: int = 2,
+        start_method: str = "",
+    ) -> None:
+        self.dataset = dataset
+        self.order = order
+        worker_options = {}
+        if num_workers:
+            worker_options = {
+                "persistent_workers": persistent,
+                "prefetch_factor": prefetch_factor,
+                "multiprocessing_context": start_method or None,
+                "worker_init_fn": _single_thread,
+            }
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=order,
+            collate_fn=collate,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),  # torch draws worker base seeds here instead of from its global stream
+            **worker_options,
+        )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of a training epoch from batch ``start`` on."""
+        self.order.epoch, self.order.start = epoch, start
+        return iter(self._loader)
+
+
+def _single_thread(worker: int) -> None:
+    """One arithmetic thread per worker: the training process owns the others."""
+    torch.set_num_threads(1)
+
+
+def eval_group_size(views_per_batch: int, views_per_video: int) -> int:
+    """Videos whose views together fill one evaluation batch; at least one."""
+    return max(1, views_per_batch // views_per_video)

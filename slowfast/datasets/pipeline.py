@@ -1,0 +1,139 @@
+"""The order of steps between decoded frames and model input, readable at a glance.
+
+In a loader worker, on uint8 frames: RandAugment at decoded size, crop, resize, flip. On the device, on floats:
+scale to 0..1, normalise, erase, channel order. Normalising after resizing equals the published order (the resize
+is linear and its weights sum to one) up to the rounding to uint8 in between, at most half a grey level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from slowfast.datasets import augment, rand_augment, sampling, transforms
+
+
+@dataclass(frozen=True)
+class Views:
+    """Views of one video, ready to travel.
+
+    Shapes: ``clips`` uint8 (V, T, S, S, 3) in RGB; ``view_ids`` int64 (V,), clip x crops + crop, or the number of
+    the augmented copy; ``erase_boxes`` int64 (V, R, 4) as top, left, height, width (height 0: nothing);
+    ``noise_seeds`` int64 (V,), for the noise that fills erased boxes.
+    """
+
+    clips: torch.Tensor
+    view_ids: torch.Tensor
+    erase_boxes: torch.Tensor
+    noise_seeds: torch.Tensor
+
+    @staticmethod
+    def of(clips: torch.Tensor, erase_boxes: torch.Tensor | None = None) -> Views:
+        """Views numbered in order, without erasing unless boxes are given."""
+        count = len(clips)
+        if erase_boxes is None:
+            erase_boxes = torch.zeros((count, 0, 4), dtype=torch.int64)
+        return Views(clips, torch.arange(count), erase_boxes, torch.zeros(count, dtype=torch.int64))
+
+
+def empty_views(num_frames: int, crop_size: int) -> Views:
+    """Zero views, with the other sizes of a full item."""
+    return Views.of(torch.zeros((0, num_frames, crop_size, crop_size, 3), dtype=torch.uint8))
+
+
+@dataclass(frozen=True)
+class TrainViews:
+    """Augmented copies of one training clip: RandAugment, crop, resize, flip, boxes to erase.
+
+    With ``area`` and ``aspect`` the crop is a random resized crop (or two, moving from the first to the second,
+    with ``motion_shift``); without them the short side is jittered within ``jitter`` and a random crop is cut.
+    """
+
+    crop_size: int
+    policy: rand_augment.RandAugmentPolicy | None = None
+    area: tuple[float, float] | None = None
+    aspect: tuple[float, float] | None = None
+    motion_shift: bool = False
+    jitter: tuple[int, int] = (256, 320)
+    inverse_jitter: bool = False
+    random_flip: bool = True
+    erase_probability: float = 0.0
+    erase_count: int = 1
+
+    def __call__(self, clips: torch.Tensor, rngs: Sequence[np.random.Generator]) -> Views:
+        """``clips`` uint8 (1, T, H, W, 3); one copy for each generator."""
+        copies, boxes = zip(*(self._copy(clips[0], rng) for rng in rngs), strict=True)
+        return Views.of(torch.stack(copies), torch.from_numpy(np.stack(boxes)))
+
+    def _copy(self, clip: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
+        if self.policy is not None:
+            clip = rand_augment.apply_operations(clip, rand_augment.draw_rand_augment(self.policy, rng))
+        clip = self._crop(clip, rng)
+        if self.random_flip and augment.draw_flip(rng):
+            clip = transforms.flip(clip)
+        size = self.crop_size
+        return clip, augment.draw_erase_boxes(size, size, self.erase_probability, self.erase_count, rng)
+
+    def _crop(self, clip: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        num_frames, height, width, _ = clip.shape
+        if self.area is None:
+            jittered = augment.draw_jittered_crop(
+                height, width, *self.jitter, self.crop_size, self.inverse_jitter, rng
+            )
+            return transforms.crop(transforms.resize(clip, jittered.height, jittered.width), jittered.box)
+        if self.motion_shift:
+            boxes = augment.draw_moving_crop_boxes(height, width, self.area, self.aspect, num_frames, rng)
+            return transforms.crop_and_resize_moving(clip, boxes, self.crop_size)
+        box = augment.draw_resized_crop_box(height, width, self.area, self.aspect, rng)
+        return transforms.crop_and_resize(clip, box, self.crop_size)
+
+
+@dataclass(frozen=True)
+class EvalViews:
+    """Fixed crops of fixed clips: short side to ``scale``, then 1 (centre) or 3 (left or top, centre, right or
+    bottom) square crops of ``crop_size``."""
+
+    scale: int
+    crop_size: int
+    num_crops: int
+
+    def __call__(self, clips: torch.Tensor, rngs: Sequence[np.random.Generator]) -> Views:
+        """``clips`` uint8 (clips, T, H, W, 3) -> clips x crops views, crops varying fastest; no draw is made."""
+        frames = transforms.resize_short_side(clips.flatten(0, 1), self.scale).unflatten(0, clips.shape[:2])
+        positions = [sampling.crop_position(crop, self.num_crops) for crop in range(self.num_crops)]
+        boxes = [transforms.uniform_crop_box(*frames.shape[2:4], self.crop_size, at) for at in positions]
+        views = [transforms.crop(clip, box) for clip in frames for box in boxes]
+        return Views.of(torch.stack(views))
+
+
+@dataclass(frozen=True)
+class DeviceStage:
+    """The part that runs on the device: uint8 views to normalised model input.
+
+    ``mean`` and ``std`` are per channel on the 0..1 scale; ``reverse_channels`` turns RGB into BGR, last, as the
+    published order of steps has it; ``erase_mode`` is pixel, rand or const.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    reverse_channels: bool = False
+    erase_mode: str = "pixel"
+
+    def __call__(
+        self, clips: torch.Tensor, erase_boxes: torch.Tensor, noise_seeds: torch.Tensor
+    ) -> torch.Tensor:
+        """uint8 (N, T, S, S, 3) on the device -> float32 (N, 3, T, S, S), a channels-last view.
+
+        ``erase_boxes`` (N, R, 4) and ``noise_seeds`` (N,) stay on the CPU: they steer, they are not data.
+        """
+        frames = transforms.normalise(clips, self.mean, self.std)
+        for view, boxes in enumerate(erase_boxes.tolist()):
+            if any(height for _, _, height, _ in boxes):
+                generator = torch.Generator(clips.device).manual_seed(int(noise_seeds[view]))
+                transforms.erase_(frames[view], boxes, self.erase_mode, generator)
+        if self.reverse_channels:
+            frames = transforms.reverse_channels(frames)
+        return frames.permute(0, 4, 1, 2, 3)

@@ -1,0 +1,191 @@
+"""One list entry in, all views of that video out: opened once, decoded once, never an exception for a bad file.
+
+A data set of this package is anything with ``__len__``, ``__getitem__((epoch, index)) -> VideoItem``,
+``name(index)``, ``label(index)`` and ``views_per_video``. Every random draw of an item is a function of
+(seed, epoch, index, copy), so an item is the same alone, in any order and in any worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from slowfast.datasets import sampling
+from slowfast.datasets.annotations import VideoTable
+from slowfast.datasets.frames import EndOfVideo, UnreadableVideo, VideoReader, open_video
+from slowfast.datasets.pipeline import Views
+from slowfast.utils import seeds
+
+MAX_REPLACEMENTS = 10  # other videos tried for one unreadable training video before its item stays empty
+
+
+@dataclass(frozen=True)
+class ItemReport:
+    """What happened while one item was read; plain values, cheap to send between processes.
+
+    ``index`` is the list entry asked for and ``source`` the entry the pixels came from: they differ only when a
+    training video was replaced. ``failures`` lists (list index, reason) for every file that could not be read.
+    """
+
+    index: int
+    source: int
+    failures: tuple[tuple[int, str], ...] = ()
+    damage: str = ""
+
+    @property
+    def readable(self) -> bool:
+        return self.source >= 0
+
+
+@dataclass(frozen=True)
+class VideoItem:
+    """All views of one video. With no readable video the tensors have zero views and the report says why.
+
+    Shapes: ``views.clips`` uint8 (V, T, S, S, 3); ``labels`` int64 (V,) or float32 (V, K) for several labels.
+    """
+
+    views: Views
+    labels: torch.Tensor
+    report: ItemReport
+
+
+@dataclass(frozen=True)
+class ClipSampler:
+    """Which frames of a video are looked at: arithmetic only, from its length and frame rate.
+
+    ``rule`` is ``dense`` (consecutive stretch of num_frames x sampling_rate frames) or ``segments`` (one frame of
+    each of num_frames equal parts). ``num_clips`` None draws one clip at random; a number gives that many fixed
+    clips; fixed clips of the dense rule lie as ``use_offset`` says (see sampling.clip_start).
+    """
+
+    num_frames: int
+    sampling_rate: int
+    num_clips: int | None
+    rule: str = "dense"
+    use_offset: bool = True
+    unit: str = "frames"
+    target_fps: float = 30.0
+    frame_order: str = "forward"
+
+    def __call__(self, length: int, fps: float | None, rng: np.random.Generator) -> np.ndarray:
+        """Frame numbers, int64 (clips, T), for a video of ``length`` frames."""
+        clips = [self._clip(number, length, fps, rng) for number in range(self.num_clips or 1)]
+        return np.stack([sampling.frame_order(clip, self.frame_order, rng) for clip in clips])
+
+    def _clip(self, number: int, length: int, fps: float | None, rng: np.random.Generator) -> np.ndarray:
+        if self.rule == "segments":
+            if self.num_clips is None:
+                return sampling.segment_indices_random(length, self.num_frames, rng)
+            return sampling.segment_indices(length, self.num_frames, number, self.num_clips)
+        if self.unit == "seconds" and not fps:
+            raise UnreadableVideo("the file states no frame rate, which DATA.SAMPLING_UNIT seconds needs")
+        span = sampling.clip_span(
+            self.num_frames, self.sampling_rate, unit=self.unit, fps=fps, target_fps=self.target_fps
+        )
+        if self.num_clips is None:
+            start = sampling.random_start(length, span, rng)
+        else:
+            start = sampling.clip_start(length, span, number, self.num_clips, self.use_offset)
+        return sampling.dense_indices(start, span, self.num_frames, length)
+
+
+@dataclass(frozen=True)
+class VideoDataset(torch.utils.data.Dataset):
+    """A list of video files with labels.
+
+    ``make_views`` turns clips uint8 (clips, T, H, W, 3) into Views; it is given one random generator per copy.
+    ``num_copies`` is the number of augmented copies of a training clip (1 otherwise). ``replace_unreadable`` is
+    for training only: an unreadable video is replaced by another one drawn from the item's own generator.
+    """
+
+    table: VideoTable
+    sampler: ClipSampler
+    make_views: Callable[[torch.Tensor, Sequence[np.random.Generator]], Views]
+    views_per_video: int
+    empty_views: Views
+    seed: int
+    num_copies: int = 1
+    replace_unreadable: bool = False
+    decode_threads: int = 1
+    num_classes: int = 0
+    multi_label: bool = False
+    class_names: list[str] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def name(self, index: int) -> str:
+        """The path as written in the list."""
+        return self.table.name(index)
+
+    def label(self, index: int) -> int | list[int]:
+        return self.table.label(index)
+
+    def __getitem__(self, key: tuple[int, int]) -> VideoItem:
+        epoch, index = key
+        failures: list[tuple[int, str]] = []
+        for source in self._candidates(epoch, index):
+            try:
+                clips, damage = self._read(source, epoch, index)
+            except UnreadableVideo as error:
+                failures.append((source, str(error)))
+                continue
+            rngs = [
+                seeds.numpy_generator(self.seed, "views", epoch, index, copy)
+                for copy in range(self.num_copies)
+            ]
+            views = self.make_views(clips, rngs)
+            views = replace(views, noise_seeds=self._noise_seeds(len(views.clips), epoch, index))
+            report = ItemReport(index, source, tuple(failures), damage)
+            return VideoItem(views, self._labels(source, len(views.clips)), report)
+        return VideoItem(self.empty_views, self._labels(index, 0), ItemReport(index, -1, tuple(failures)))
+
+    def _candidates(self, epoch: int, index: int):
+        """The entry itself, then (training only) other entries drawn from the item's own generator."""
+        yield index
+        if not self.replace_unreadable:
+            return
+        rng = seeds.numpy_generator(self.seed, "replacement", epoch, index)
+        tried = {index}
+        for _ in range(MAX_REPLACEMENTS):
+            other = int(rng.integers(len(self)))
+            if other not in tried:
+                tried.add(other)
+                yield other
+
+    def _read(self, source: int, epoch: int, index: int) -> tuple[torch.Tensor, str]:
+        with open_video(self.table.path(source), threads=self.decode_threads) as reader:
+            return self._read_clips(reader, (self.seed, "clip", epoch, index)), reader.damage
+
+    def _read_clips(self, reader: VideoReader, stream: tuple) -> torch.Tensor:
+        """uint8 (clips, T, H, W, 3). A file that ends before its packets promised is sampled anew, once.
+
+        The generator is made again for the second attempt, so the clip is the one that a correct length would
+        have given in the first place.
+        """
+        for attempt in range(2):
+            indices = self.sampler(reader.num_frames, reader.fps, seeds.numpy_generator(*stream))
+            try:
+                frames = reader.read(indices.ravel())
+            except EndOfVideo:
+                if attempt:
+                    raise
+                continue
+            return torch.from_numpy(frames).unflatten(0, indices.shape)
+        raise AssertionError("unreachable")
+
+    def _noise_seeds(self, count: int, epoch: int, index: int) -> torch.Tensor:
+        return torch.tensor(
+            [seeds.derive(self.seed, "noise", epoch, index, view) for view in range(count)], dtype=torch.int64
+        )
+
+    def _labels(self, source: int, count: int) -> torch.Tensor:
+        label = self.label(source)
+        if not self.multi_label:
+            return torch.full((count,), label, dtype=torch.int64)
+        hot = torch.zeros(self.num_classes)
+        hot[torch.as_tensor(label, dtype=torch.int64)] = 1.0
+        return hot.expand(count, -1).clone()

@@ -1,0 +1,93 @@
+"""The order of videos: a function of integers, equal for any number of processes, entered anywhere."""
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast.datasets.loader import EvalOrder, TrainOrder, collate, eval_group_size
+from slowfast.datasets.pipeline import Views, empty_views
+from slowfast.datasets.video_dataset import ItemReport, VideoItem
+
+
+def indices(order):
+    return [[index for _, index in batch] for batch in order]
+
+
+def test_an_epoch_is_one_permutation_cut_into_batches():
+    order = TrainOrder(num_videos=23, global_batch=4, seed=7)
+    batches = indices(order)
+    assert len(batches) == len(order) == 5  # the last three videos make no whole batch
+    seen = [index for batch in batches for index in batch]
+    assert len(set(seen)) == 20 and set(seen) <= set(range(23))
+    assert seen != sorted(seen)
+
+
+def test_epochs_and_seeds_give_other_orders_and_travel_in_the_index():
+    orders = {(seed, epoch): TrainOrder(23, 4, seed, epoch=epoch) for seed in (1, 2) for epoch in (0, 1)}
+    assert len({str(indices(order)) for order in orders.values()}) == 4
+    assert {epoch for batch in orders[1, 1] for epoch, _ in batch} == {1}
+    assert indices(orders[1, 0]) == indices(TrainOrder(23, 4, 1, epoch=0))
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_processes_split_the_same_global_batches(world_size):
+    whole = indices(TrainOrder(37, 8, 3, epoch=5))
+    shares = [
+        indices(TrainOrder(37, 8, 3, rank=r, world_size=world_size, epoch=5)) for r in range(world_size)
+    ]
+    joined = [[index for share in shares for index in share[step]] for step in range(len(whole))]
+    assert joined == whole
+
+
+def test_starting_in_the_middle_gives_the_tail():
+    whole = indices(TrainOrder(37, 8, 3, epoch=2))
+    assert indices(TrainOrder(37, 8, 3, epoch=2, start=3)) == whole[3:]
+    assert len(TrainOrder(37, 8, 3, epoch=2, start=3)) == 4  # steps of the epoch, for the schedule
+
+
+def test_fewer_videos_than_a_step_is_refused_with_the_fix():
+    with pytest.raises(ValueError, match=r"3 videos.*\(8\).*TRAIN.BATCH_SIZE to at most 3"):
+        TrainOrder(3, 8, 0)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+def test_evaluation_deals_whole_groups_without_padding(world_size):
+    whole = indices(EvalOrder(11, 3))
+    assert whole == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
+    shares = [EvalOrder(11, 3, rank, world_size) for rank in range(world_size)]
+    assert sorted(group for share in shares for group in indices(share)) == whole
+    assert [len(share) for share in shares] == [len(indices(share)) for share in shares]
+
+
+def test_a_group_fills_the_batch_with_views_and_holds_at_least_one_video():
+    assert eval_group_size(views_per_batch=64, views_per_video=4) == 16
+    assert eval_group_size(views_per_batch=64, views_per_video=15) == 4
+    assert eval_group_size(views_per_batch=8, views_per_video=15) == 1
+
+
+def item(index, num_views, label=1):
+    clips = torch.full((num_views, 2, 4, 4, 3), index, dtype=torch.uint8)
+    report = ItemReport(index, index if num_views else -1)
+    views = Views.of(clips) if num_views else empty_views(2, 4)
+    return VideoItem(views, torch.full((num_views,), label), report)
+
+
+def test_views_of_a_video_stay_together_and_unreadable_ones_leave_a_report():
+    batch = collate([item(5, 2), item(9, 0), item(7, 3)])
+    assert batch.video_ids.tolist() == [5, 5, 7, 7, 7]
+    assert batch.view_ids.tolist() == [0, 1, 0, 1, 2]
+    assert batch.clips[:, 0, 0, 0, 0].tolist() == [5, 5, 7, 7, 7]
+    assert [report.readable for report in batch.reports] == [True, False, True]
+
+
+def test_a_batch_of_unreadable_videos_has_no_views():
+    batch = collate([item(5, 0), item(9, 0)])
+    assert len(batch) == 0 and len(batch.reports) == 2
+    assert list(batch.split(4)) == []
+
+
+def test_splitting_keeps_every_view_in_order():
+    batch = collate([item(1, 3), item(2, 3)])
+    pieces = list(batch.split(4))
+    assert [len(piece) for piece in pieces] == [4, 2]
+    assert np.concatenate([piece.view_ids for piece in pieces]).tolist() == [0, 1, 2, 0, 1, 2]

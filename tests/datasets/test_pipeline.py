@@ -1,0 +1,108 @@
+"""The order of steps: uint8 in the worker and floats on the device give what the published float chain gives."""
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast.datasets import augment, rand_augment, transforms
+from slowfast.datasets.pipeline import DeviceStage, EvalViews, TrainViews
+from slowfast.utils import seeds
+
+MEAN, STD = (0.45, 0.40, 0.35), (0.225, 0.25, 0.2)
+
+
+def random_clip(clips=1, frames=4, height=40, width=56):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (clips, frames, height, width, 3), dtype=torch.uint8, generator=generator)
+
+
+def to_device(views, **options):
+    return DeviceStage(MEAN, STD, **options)(views.clips, views.erase_boxes, views.noise_seeds)
+
+
+def test_training_views_match_the_published_float_chain_within_half_a_grey_level():
+    clips = random_clip()
+    policy = rand_augment.parse_policy("rand-m5-n2-mstd0.25")
+    views = TrainViews(
+        crop_size=32, policy=policy, area=(0.3, 1.0), aspect=(0.75, 1.3333), erase_probability=0.0
+    )
+    for seed in range(6):
+        made = to_device(views(clips, [np.random.default_rng(seed)]))[0]
+        rng = np.random.default_rng(seed)
+        frames = rand_augment.apply_operations(clips[0], rand_augment.draw_rand_augment(policy, rng))
+        frames = transforms.normalise(frames, MEAN, STD)  # published: normalise, then crop and flip
+        frames = transforms.crop_and_resize(
+            frames, augment.draw_resized_crop_box(40, 56, (0.3, 1.0), (0.75, 1.3333), rng), 32
+        )
+        if augment.draw_flip(rng):
+            frames = transforms.flip(frames)
+        difference = (made.permute(1, 2, 3, 0) - frames).abs().amax(dim=(0, 1, 2))
+        assert (difference <= 0.5001 / 255 / torch.tensor(STD)).all()
+
+
+def test_every_copy_draws_its_own_augmentation():
+    views = TrainViews(crop_size=32, area=(0.1, 1.0), aspect=(0.75, 1.3333), random_flip=False)
+    made = views(
+        random_clip(), [np.random.default_rng(1), np.random.default_rng(2), np.random.default_rng(1)]
+    )
+    assert torch.equal(made.clips[0], made.clips[2]) and not torch.equal(made.clips[0], made.clips[1])
+    assert made.view_ids.tolist() == [0, 1, 2]
+
+
+def test_without_area_ranges_the_short_side_is_jittered():
+    views = TrainViews(crop_size=32, jitter=(32, 32), random_flip=False)
+    made = views(random_clip(height=32, width=32), [np.random.default_rng(0)])
+    assert torch.equal(
+        made.clips[0], random_clip(height=32, width=32)[0]
+    )  # exact-size frames: published code fails
+
+
+def test_motion_shift_moves_the_crop():
+    still = TrainViews(crop_size=32, area=(0.1, 1.0), aspect=(0.75, 1.3333), random_flip=False)
+    moving = TrainViews(**{**still.__dict__, "motion_shift": True})
+    clips = random_clip()[:, :1].expand(1, 4, 40, 56, 3)  # four times the same frame
+    assert (still(clips, [np.random.default_rng(0)]).clips[0].float().std(dim=0) == 0).all()
+    assert (moving(clips, [np.random.default_rng(0)]).clips[0].float().std(dim=0) > 0).any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 56), (56, 40), (40, 40)])
+def test_evaluation_views_are_crops_of_the_resized_clip(height, width):
+    clips = random_clip(clips=2, height=height, width=width)
+    views = EvalViews(scale=36, crop_size=32, num_crops=3)(clips, [])
+    assert views.clips.shape == (6, 4, 32, 32, 3) and views.clips.dtype == torch.uint8
+    for view in range(6):
+        clip, crop = divmod(view, 3)
+        frames = transforms.resize_short_side(clips[clip], 36)
+        box = transforms.uniform_crop_box(*frames.shape[1:3], 32, crop)
+        assert torch.equal(views.clips[view], transforms.crop(frames, box))
+    centre = EvalViews(scale=36, crop_size=32, num_crops=1)(clips, [])
+    assert torch.equal(centre.clips, views.clips[1::3])
+
+
+def test_the_model_gets_a_channels_last_view_in_memory_order_t_h_w_c():
+    views = EvalViews(scale=32, crop_size=32, num_crops=1)(random_clip(), [])
+    made = to_device(views)
+    assert made.shape == (1, 3, 4, 32, 32)
+    assert made.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_erasing_follows_the_boxes_and_the_seeds_alone():
+    clips = random_clip(height=32, width=32).expand(2, 4, 32, 32, 3)
+    boxes = torch.tensor([[[4, 6, 8, 10]], [[0, 0, 0, 0]]])
+    stage = DeviceStage(MEAN, STD)
+    plain = stage(clips, torch.zeros(2, 0, 4, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))
+    made, again, other = (
+        stage(clips, boxes, torch.tensor([seed, seed]))
+        for seed in (seeds.derive(1), seeds.derive(1), seeds.derive(2))
+    )
+    assert torch.equal(made, again) and torch.equal(made[1], plain[1])
+    changed = (made != plain)[0].all(dim=0).all(dim=0)  # (S, S): every channel and frame
+    expected = torch.zeros(32, 32, dtype=torch.bool)
+    expected[4:12, 6:16] = True
+    assert torch.equal(changed, expected)
+    assert not torch.equal(made[0], other[0])
+
+
+def test_channels_are_reversed_last():
+    views = EvalViews(scale=32, crop_size=32, num_crops=1)(random_clip(), [])
+    assert torch.equal(to_device(views, reverse_channels=True), to_device(views).flip(1))
