@@ -1,0 +1,159 @@
+"""The one inference loop, for validation and test: views in, records out; then records to scores.
+
+A record is (video, view, logits). Merging, metrics and reports read records only, so they do not care where or in
+which order the views were computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from slowfast.engine import metrics, precision
+from slowfast.utils import distributed
+
+
+@dataclass(frozen=True)
+class Records:
+    """Scores of single views. Shapes: ``video_ids`` int64 (M,), ``view_ids`` int64 (M,), ``logits`` float32 (M, K)."""
+
+    video_ids: np.ndarray
+    view_ids: np.ndarray
+    logits: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+    @staticmethod
+    def join(parts: Iterable[Records], num_classes: int) -> Records:
+        """Sorted by video, then view; a view that comes twice is kept once."""
+        parts = list(parts)
+        videos = np.concatenate([part.video_ids for part in parts] + [np.zeros(0, np.int64)])
+        views = np.concatenate([part.view_ids for part in parts] + [np.zeros(0, np.int64)])
+        logits = np.concatenate([part.logits for part in parts] + [np.zeros((0, num_classes), np.float32)])
+        order = np.lexsort((views, videos))
+        videos, views, logits = videos[order], views[order], logits[order]
+        first = np.ones(len(videos), dtype=bool)
+        first[1:] = (videos[1:] != videos[:-1]) | (views[1:] != views[:-1])
+        return Records(videos[first], views[first], logits[first])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All records of a data set with what happened to its videos, on rank 0.
+
+    ``unreadable`` and ``damaged`` hold (list index, reason) in list order.
+    """
+
+    records: Records
+    unreadable: list[tuple[int, str]]
+    damaged: list[tuple[int, str]]
+
+
+@torch.inference_mode()
+def run(
+    model: nn.Module,
+    loader,
+    prepare: Callable[..., torch.Tensor],
+    *,
+    device: torch.device,
+    views_per_batch: int,
+    num_classes: int,
+    dtype: torch.dtype | None = None,
+    progress: Callable[[torch.Tensor, torch.Tensor], None] = lambda logits, labels: None,
+) -> Evaluation | None:
+    """Score every view the loader brings; gather once at the end. Returns None on ranks other than 0.
+
+    ``prepare`` turns (clips on the device, erase boxes, noise seeds) into model input; ``progress`` is told
+    logits (N, K) and labels of each batch, on the CPU. The model is put in eval mode and back.
+    """
+    was_training = model.training
+    model.eval()
+    parts, reports = [], []
+    for batch in loader:
+        reports.extend(batch.reports)
+        scores = [torch.zeros(0, num_classes)]
+        for piece in batch.split(views_per_batch):
+            clips = piece.clips.to(device, non_blocking=True)
+            with precision.autocast(device, dtype):
+                scores.append(model(prepare(clips, piece.erase_boxes, piece.noise_seeds)).float().cpu())
+        logits = torch.cat(scores)
+        parts.append(Records(batch.video_ids.numpy(), batch.view_ids.numpy(), logits.numpy()))
+        progress(logits, batch.labels)
+    model.train(was_training)
+    mine = (Records.join(parts, num_classes), reports)
+    gathered = distributed.gather_objects(mine)
+    if gathered is None:
+        return None
+    reports = sorted((report for _, part in gathered for report in part), key=lambda report: report.index)
+    return Evaluation(
+        Records.join([records for records, _ in gathered], num_classes),
+        [(report.index, report.failures[-1][1]) for report in reports if not report.readable],
+        [(report.index, report.damage) for report in reports if report.readable and report.damage],
+    )
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    """Merged scores of the videos of which every view was seen.
+
+    Shapes: ``video_ids`` int64 (N,) ascending, ``scores`` float32 (N, K) merged by the ensemble method,
+    ``mean_logits`` float32 (N, K). ``incomplete`` lists (video, views seen) of the others that have any view.
+    """
+
+    video_ids: np.ndarray
+    scores: np.ndarray
+    mean_logits: np.ndarray
+    incomplete: list[tuple[int, int]]
+
+
+def merge(records: Records, views_per_video: int, method: str) -> VideoScores:
+    """Combine the views of each video; ``method`` is sum (of logits, as published), softmax or max."""
+    videos, starts, counts = np.unique(records.video_ids, return_index=True, return_counts=True)
+    whole = counts == views_per_video
+    rows = starts[whole][:, None] + np.arange(views_per_video)
+    logits = torch.from_numpy(records.logits[rows])  # (N, V, K)
+    return VideoScores(
+        video_ids=videos[whole],
+        scores=metrics.merge_views(logits, method).numpy(),
+        mean_logits=logits.mean(dim=1).numpy(),
+        incomplete=[(int(v), int(c)) for v, c in zip(videos[~whole], counts[~whole], strict=True)],
+    )
+
+
+def measure(
+    scores: np.ndarray, labels: Sequence[int] | Sequence[Sequence[int]], multi_label: bool
+) -> dict[str, float]:
+    """``{"top1": …, "top5": …}`` in percent, or ``{"map": …}`` from 0 to 1 with several labels per sample.
+
+    ``scores`` (N, K); k is at most the number of classes. Without any sample the values are NaN.
+    """
+    table = torch.from_numpy(scores)
+    if not len(scores):
+        return dict.fromkeys(("map",) if multi_label else ("top1", "top5"), float("nan"))
+    if multi_label:
+        hot = torch.zeros(table.shape)
+        for row, classes in zip(hot, labels, strict=True):
+            row[list(classes)] = 1.0
+        return {"map": metrics.mean_average_precision(table, hot)}
+    hits = metrics.topk_correct(table, torch.tensor(labels), (1, 5))
+    return {f"top{k}": 100.0 * int(count) / len(scores) for k, count in hits.items()}
+
+
+def errors(measures: dict[str, float]) -> dict[str, float]:
+    """The same numbers under the names PySlowFast logs: top-k errors in percent, or map."""
+    return {
+        f"{name}_err" if name != "map" else name: 100.0 - value if name != "map" else value
+        for name, value in measures.items()
+    }
+
+
+def batch_errors(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """Top-k errors of single views, for a log line; empty with several labels per sample or without any view."""
+    if labels.dim() == 2 or not len(labels):
+        return {}
+    return errors(measure(logits.numpy(), labels.tolist(), multi_label=False))

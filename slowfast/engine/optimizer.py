@@ -1,0 +1,138 @@
+"""Parameters to groups, groups to an optimizer; clipping of gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+METHODS = ("sgd", "adam", "adamw")
+
+
+def param_groups(
+    model: nn.Module,
+    *,
+    weight_decay: float,
+    bn_weight_decay: float,
+    zero_wd_1d: bool,
+    skip_names: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Trainable parameters in the groups batch_norm, decayed, undecayed; empty ones are left out.
+
+    Undecayed are parameters with one dimension if `zero_wd_1d`, and those whose full name contains one of
+    `skip_names`; the published recipes use no names. Batch-norm parameters take `bn_weight_decay` in any
+    case. Each group holds `params`, `name`, `weight_decay` and `lr_scale` 1.0. Order inside a group is that
+    of the model's modules; saved optimizer states depend on it. Reference behaviour of UniFormer's
+    PySlowFast.
+
+    Raises ValueError for a skip name that matches no parameter, or if nothing is trainable.
+    """
+    batch_norm, decayed, undecayed = [], [], []
+    unused = set(skip_names)
+    for name, parameter, in_batch_norm in _named_parameters(model):
+        matching = {skip for skip in skip_names if skip in name}
+        unused -= matching
+        if not parameter.requires_grad:
+            continue
+        if in_batch_norm:
+            batch_norm.append(parameter)
+        elif matching or (zero_wd_1d and parameter.dim() == 1):
+            undecayed.append(parameter)
+        else:
+            decayed.append(parameter)
+    if unused:
+        names = ", ".join(sorted(unused))
+        raise ValueError(f"no parameter name contains {names}; correct SOLVER.NO_WEIGHT_DECAY_NAMES")
+    groups = [
+        {"params": batch_norm, "name": "batch_norm", "weight_decay": bn_weight_decay, "lr_scale": 1.0},
+        {"params": decayed, "name": "decayed", "weight_decay": weight_decay, "lr_scale": 1.0},
+        {"params": undecayed, "name": "undecayed", "weight_decay": 0.0, "lr_scale": 1.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise ValueError("the model has no trainable parameter")
+    return groups
+
+
+def _named_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter, bool]]:
+    """(full name, parameter, whether a batch norm owns it) in module order; shared parameters once."""
+    seen = set()
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
+            if parameter not in seen:
+                seen.add(parameter)
+                yield name, parameter, isinstance(module, _BatchNorm)
+
+
+def build(
+    groups: list[dict[str, Any]],
+    method: str,
+    *,
+    lr: float,
+    momentum: float = 0.9,
+    dampening: float = 0.0,
+    nesterov: bool = True,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> torch.optim.Optimizer:
+    """Optimizer over the groups: sgd, adam (coupled weight decay) or adamw.
+
+    `momentum`, `dampening` and `nesterov` are for sgd, `betas` for the others, whose eps is 1e-8. Fused forms
+    are used: one kernel, and they obey `found_inf`, by which a step is skipped without asking the device. The
+    parameters must be where they will be trained. Raises ValueError for another method.
+    """
+    if method == "sgd":
+        made = torch.optim.SGD(
+            groups, lr=lr, momentum=momentum, dampening=dampening, nesterov=nesterov, fused=True
+        )
+        _start_momentum(made)
+    elif method in ("adam", "adamw"):
+        kind = torch.optim.AdamW if method == "adamw" else torch.optim.Adam
+        made = kind(groups, lr=lr, betas=tuple(betas), eps=1e-8, fused=True)
+    else:
+        raise ValueError(f"unknown OPTIMIZING_METHOD {method!r}; write one of {', '.join(METHODS)}")
+    set_lr(made, lr)
+    return made
+
+
+def _start_momentum(sgd: torch.optim.SGD) -> None:
+    """Start momentum from zero.
+
+    torch makes the buffers in the first step, with whatever the memory holds, and leaves that there when the
+    step is skipped through `found_inf`. With dampening d, the first step is 1 - d of torch's.
+    """
+    for group in sgd.param_groups:
+        if group["momentum"]:
+            for parameter in group["params"]:
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set every group to `lr` times its own `lr_scale`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def grad_norm(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
+    """L2 norm of all gradients together: float32 () on their device, 0 without any."""
+    norms = [torch.linalg.vector_norm(p.grad, dtype=torch.float32) for p in parameters if p.grad is not None]
+    return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+
+
+def clip(
+    parameters: Iterable[nn.Parameter], max_norm: float | None = None, max_value: float | None = None
+) -> torch.Tensor:
+    """Clip gradients in place and return their norm before clipping, () on the device, without reading it.
+
+    `max_value` bounds every entry and, as in PySlowFast, then takes the place of `max_norm`, which bounds
+    the norm of all gradients together. Without either the norm is only measured.
+    """
+    parameters = list(parameters)
+    if max_value is None and max_norm is not None:
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
+    norm = grad_norm(parameters)
+    if max_value is not None:
+        nn.utils.clip_grad_value_(parameters, max_value)
+    return norm

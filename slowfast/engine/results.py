@@ -1,0 +1,87 @@
+"""The files a test leaves: results.json, predictions.csv, scores.npz. Equal content gives equal bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from slowfast.utils.atomic import replace_file
+from slowfast.utils.logging import finite
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One scored video.
+
+    `scores` float (K,) rank the classes, `probabilities` float (K,) are what is reported, `label` is the
+    class number, or several.
+    """
+
+    path: str
+    label: int | Sequence[int]
+    scores: np.ndarray
+    probabilities: np.ndarray
+
+
+def write_results(path: str | os.PathLike, results: dict[str, Any]) -> None:
+    """Write a JSON object, keys in the order given; a number that is not finite becomes null."""
+    text = json.dumps(finite(results), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    with replace_file(path) as file:
+        file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def write_predictions(
+    path: str | os.PathLike, rows: Iterable[Prediction], class_names: Sequence[str] | None = None
+) -> None:
+    """Write one line per video: path, label, predicted class, its probability, then the five best classes.
+
+    Classes are numbers in `label` (several joined by `;`) and `predicted`; the best ones are name and
+    probability in top1_name, top1_prob, ..., with the number as name where there are no `class_names`. Of
+    equal scores the lower class number comes first. Probabilities have six decimals. A path that is not
+    UTF-8 keeps its bytes.
+    """
+    rows = list(rows)
+    num_best = min(TOP, len(rows[0].scores)) if rows else TOP
+    columns = [f"top{place}_{what}" for place in range(1, num_best + 1) for what in ("name", "prob")]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", "predicted", "probability", *columns])
+    for row in rows:
+        writer.writerow(_cells(row, num_best, class_names))
+    with replace_file(path) as file:
+        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _cells(row: Prediction, num_best: int, class_names: Sequence[str] | None) -> list[Any]:
+    best = np.argsort(-row.scores, kind="stable")[:num_best]
+    label = row.label if isinstance(row.label, int) else ";".join(str(one) for one in row.label)
+    cells: list[Any] = [row.path, label, int(best[0]), f"{row.probabilities[best[0]]:.6f}"]
+    for index in best:
+        cells += [class_names[index] if class_names else str(index), f"{row.probabilities[index]:.6f}"]
+    return cells
+
+
+def write_scores(
+    path: str | os.PathLike, *, video_ids: np.ndarray, view_ids: np.ndarray, logits: np.ndarray
+) -> None:
+    """Write every view's logits as an npz file that loads without pickle.
+
+    Arrays `video_ids` and `view_ids` int64 (M,), `logits` float32 (M, K), sorted by video, then view.
+    """
+    order = np.lexsort((view_ids, video_ids))
+    with replace_file(path) as file:
+        np.savez(
+            file,
+            video_ids=np.asarray(video_ids, np.int64)[order],
+            view_ids=np.asarray(view_ids, np.int64)[order],
+            logits=np.asarray(logits, np.float32)[order],
+        )

@@ -1,0 +1,107 @@
+"""One optimizer step, from a batch of views to updated weights, without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from slowfast.datasets import mixup
+from slowfast.datasets.loader import Batch
+from slowfast.engine import metrics, precision
+from slowfast.engine import optimizer as optimizers
+from slowfast.engine.guard import NonFiniteGuard
+from slowfast.models.layers import set_step_seed
+from slowfast.utils import distributed, seeds
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Settings of mixup and cutmix; see slowfast.datasets.mixup.draw_mix."""
+
+    alpha: float
+    cutmix_alpha: float
+    probability: float
+    switch_probability: float
+    smoothing: float
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Scalars on the device: loss, top-1 and top-5 error in percent (None for several labels), gradient norm."""
+
+    loss: torch.Tensor
+    top1_err: torch.Tensor | None
+    top5_err: torch.Tensor | None
+    grad_norm: torch.Tensor
+
+
+@dataclass
+class TrainStep:
+    """Everything that stays the same from step to step.
+
+    ``prepare`` turns views on the device into model input. All randomness of a step (mixing, drop path, dropout)
+    is a function of (seed, global step, rank), so a checkpoint needs no random state.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    guard: NonFiniteGuard
+    prepare: Callable[..., torch.Tensor]
+    device: torch.device
+    num_classes: int
+    seed: int
+    dtype: torch.dtype | None = None
+    mixing: Mixing | None = None
+    max_grad_norm: float | None = None
+    max_grad_value: float | None = None
+
+    def __call__(self, batch: Batch, global_step: int) -> StepResult:
+        """Forward, backward, clip, step. ``batch`` holds at least one view."""
+        rank = distributed.rank()
+        set_step_seed(distributed.unwrap(self.model), seeds.derive(self.seed, "model", global_step, rank))
+        clips = self.prepare(
+            batch.clips.to(self.device, non_blocking=True), batch.erase_boxes, batch.noise_seeds
+        )
+        labels = batch.labels.to(self.device, non_blocking=True)
+        clips, targets = self._mix(clips, labels, global_step, rank)
+        self.guard.before_forward()
+        self.optimizer.zero_grad(set_to_none=True)
+        with precision.autocast(self.device, self.dtype):
+            logits = self.model(clips)
+        loss = self.guard.poison(self.loss(logits.float(), targets))
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = optimizers.clip(self.model.parameters(), self.max_grad_norm, self.max_grad_value)
+        self.guard.step(self.optimizer, norm)
+        self.scaler.update()
+        return StepResult(loss.detach(), *self._errors(logits.detach(), labels, targets), norm)
+
+    def _mix(self, clips: torch.Tensor, labels: torch.Tensor, global_step: int, rank: int):
+        if self.mixing is None:
+            return clips, labels
+        mix = mixup.draw_mix(
+            seeds.numpy_generator(self.seed, "mix", global_step, rank),
+            alpha=self.mixing.alpha,
+            cutmix_alpha=self.mixing.cutmix_alpha,
+            prob=self.mixing.probability,
+            switch_prob=self.mixing.switch_probability,
+            height=clips.shape[-2],
+            width=clips.shape[-1],
+        )
+        targets = mixup.mix_targets(labels, self.num_classes, mix.lam, self.mixing.smoothing)
+        return mixup.apply_mix(clips, mix), targets
+
+    @torch.no_grad()
+    def _errors(self, logits: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor):
+        if labels.dim() == 2:
+            return None, None
+        if targets.dim() == 2:
+            hits = metrics.mixed_topk(logits, targets, (1, 5))
+        else:
+            hits = metrics.topk_correct(logits, labels, (1, 5))
+        return tuple(100.0 * (1.0 - hits[k] / len(logits)) for k in (1, 5))

@@ -1,0 +1,124 @@
+"""Records of single views to scores: each view counted once, nothing invented for videos that are missing."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from slowfast.datasets.loader import collate
+from slowfast.datasets.pipeline import Views, empty_views
+from slowfast.datasets.video_dataset import ItemReport, VideoItem
+from slowfast.engine import evaluator
+from slowfast.engine.evaluator import Records
+
+K = 3
+
+
+def records(*rows):
+    """From (video, view, logits) rows."""
+    videos, views, logits = zip(*rows, strict=True)
+    return Records(np.array(videos), np.array(views), np.array(logits, np.float32))
+
+
+def test_joined_records_are_sorted_and_each_view_is_kept_once():
+    one = records((2, 1, [1, 0, 0]), (0, 0, [2, 0, 0]))
+    other = records((2, 0, [3, 0, 0]), (2, 1, [9, 9, 9]))
+    joined = Records.join([one, other], K)
+    assert list(zip(joined.video_ids.tolist(), joined.view_ids.tolist(), strict=True)) == [
+        (0, 0),
+        (2, 0),
+        (2, 1),
+    ]
+    assert joined.logits[:, 0].tolist() == [2, 3, 1]  # the first of two equal views
+
+
+def test_nothing_joined_is_empty_with_the_right_width():
+    assert Records.join([], K).logits.shape == (0, K)
+
+
+def test_videos_with_all_views_are_scored_and_the_others_named():
+    some = records(
+        (0, 0, [1, 2, 3]), (0, 1, [1, 0, 0]), (3, 1, [9, 9, 9]), (5, 0, [0, 1, 0]), (5, 1, [0, 1, 5])
+    )
+    scored = evaluator.merge(some, views_per_video=2, method="sum")
+    assert scored.video_ids.tolist() == [0, 5]
+    assert scored.scores.tolist() == [[2, 2, 3], [0, 2, 5]]
+    assert scored.mean_logits.tolist() == [[1, 1, 1.5], [0, 1, 2.5]]
+    assert scored.incomplete == [(3, 1)]
+
+
+@pytest.mark.parametrize(("name", "ours"), [("sum", "sum"), ("max", "max")])
+def test_merging_equals_the_published_meter(golden_json, name, ours):
+    meter = golden_json("losses_metrics.json")["test_meter"]
+    (case,) = [c for c in meter["cases"] if c["name"] == name]
+    clips = np.array(case["clip_scores"], np.float32)
+    videos, views = np.divmod(np.arange(len(clips)), meter["num_clips"])
+    order = np.array(meter["clip_order"])
+    scored = evaluator.merge(
+        Records.join([Records(videos[order], views[order], clips[order])], meter["num_classes"]),
+        meter["num_clips"],
+        ours,
+    )
+    published = np.array(case["video_preds"], np.float32)
+    if name == "max":  # the published running maximum starts at 0 and loses negative scores; ours keeps them
+        assert (scored.scores < 0).any()
+        assert np.allclose(np.maximum(scored.scores, 0), published)
+    else:
+        assert np.allclose(scored.scores, published, rtol=1e-6, atol=1e-6)
+
+
+def test_accuracy_clips_k_and_is_nan_without_samples():
+    scores = np.array([[3, 1, 2], [1, 3, 2], [0, 1, 2]], np.float32)
+    measured = evaluator.measure(scores, [0, 2, 0], multi_label=False)
+    assert measured == {"top1": pytest.approx(100 / 3), "top5": 100.0}  # 3 classes: top-5 means top-3
+    assert evaluator.errors(measured) == {"top1_err": pytest.approx(200 / 3), "top5_err": 0.0}
+    assert np.isnan(evaluator.measure(scores[:0], [], multi_label=False)["top1"])
+
+
+def test_several_labels_are_measured_by_mean_average_precision():
+    scores = np.array([[0.9, 0.1, 0.3], [0.8, 0.7, 0.2], [0.1, 0.6, 0.4]], np.float32)
+    # class 0: ranks 1, 2 -> 1; class 1: positive at rank 2 -> 1/2; class 2 has no positive and is left out
+    assert evaluator.measure(scores, [[0], [0], [1]], multi_label=True) == {"map": pytest.approx(0.75)}
+
+
+class Mean(nn.Module):
+    """Logits tell the grey level; remembers the sizes of its batches."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def forward(self, clips):
+        assert not self.training
+        self.sizes.append(len(clips))
+        return clips.mean(dim=(1, 2, 3, 4))[:, None] * torch.tensor([1.0, 2.0, 3.0])
+
+
+def item(index, num_views):
+    report = ItemReport(
+        index, index if num_views else -1, () if num_views else ((index, "empty file"),), "cut"
+    )
+    clips = torch.full((num_views, 2, 4, 4, 3), 10 * index, dtype=torch.uint8)
+    return VideoItem(
+        Views.of(clips) if num_views else empty_views(2, 4), torch.zeros(num_views, dtype=torch.int64), report
+    )
+
+
+def test_the_loop_scores_every_view_in_batches_and_reports_the_unreadable():
+    model = Mean().train()
+    seen = []
+    evaluation = evaluator.run(
+        model,
+        [collate([item(1, 3), item(2, 3)]), collate([item(3, 0)]), collate([item(4, 3), item(5, 0)])],
+        lambda clips, boxes, noise: clips.permute(0, 4, 1, 2, 3).float(),
+        device=torch.device("cpu"),
+        views_per_batch=4,
+        num_classes=K,
+        progress=lambda logits, labels: seen.append(len(logits)),
+    )
+    assert model.sizes == [4, 2, 3] and model.training
+    assert seen == [6, 0, 3]
+    assert evaluation.records.video_ids.tolist() == [1, 1, 1, 2, 2, 2, 4, 4, 4]
+    assert evaluation.records.logits[:, 0].tolist() == [10, 10, 10, 20, 20, 20, 40, 40, 40]
+    assert evaluation.unreadable == [(3, "empty file"), (5, "empty file")]
+    assert evaluation.damaged == [(1, "cut"), (2, "cut"), (4, "cut")]

@@ -1,0 +1,241 @@
+"""The story of training on a tiny recipe: what it leaves, and that it can be stopped and continued to the bit."""
+
+import json
+import pickletools
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from slowfast.datasets.build import DATASET_REGISTRY
+from slowfast.datasets.pipeline import Views, empty_views
+from slowfast.datasets.video_dataset import ItemReport, VideoItem
+from slowfast.engine.test import test as run_test
+from slowfast.engine.train import train
+from slowfast.models.build import MODEL_REGISTRY
+from slowfast.utils import checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILTIN_GLOBALS = {
+    "collections OrderedDict",
+    "torch._utils _rebuild_tensor_v2",
+    "torch FloatStorage",
+    "torch LongStorage",
+}
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def assert_same_state(one, other, name="state"):
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), name
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), name
+        for key in one:
+            assert_same_state(one[key], other[key], f"{name}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), name
+        for index, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same_state(a, b, f"{name}[{index}]")
+    else:
+        assert one == other, name
+
+
+@pytest.fixture(scope="module")
+def finished(debug_data, tmp_path_factory):
+    """A finished training run of two epochs: (cfg, result)."""
+    from slowfast.config import load_cfg
+
+    folder = tmp_path_factory.mktemp("finished")
+    recipe = "configs/debug/uniformer_debug.yaml"
+    cfg = load_cfg(
+        ROOT / recipe,
+        ["DATA.PATH_TO_DATA_DIR", str(debug_data), "DATA.PATH_PREFIX", str(debug_data), "NUM_THREADS", "1"]
+        + ["OUTPUT_DIR", str(folder), "TENSORBOARD.ENABLE", "True"],
+    )
+    return cfg, train(cfg), folder
+
+
+def test_training_leaves_log_metrics_config_and_checkpoints(finished):
+    _, result, folder = finished
+    assert result["epochs"] == 2 and result["steps"] == 6 and result["skipped_steps"] == 0
+    assert result["unreadable"] == {}
+    assert (folder / "best.pyth").exists() and (folder / "config.yaml").exists()
+    assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == [
+        "checkpoint_epoch_00001.pyth",
+        "checkpoint_epoch_00002.pyth",
+    ]
+    assert "training from scratch" in (folder / "log.txt").read_text()
+    kinds = [record["_type"] for record in read_lines(folder / "metrics.jsonl")]
+    assert kinds.count("train_epoch") == kinds.count("val_epoch") == 2
+    assert kinds.count("train_iter") == 2  # steps 2 of the 3 of each epoch
+    assert list((folder / "runs-kinetics").iterdir())
+
+
+def test_a_checkpoint_says_all_and_holds_tensors_and_builtins_only(finished):
+    cfg, result, folder = finished
+    saved = checkpoint.load(result["checkpoint"])
+    assert set(saved) == {
+        "format", "epoch", "global_step", "batch_in_epoch", "global_batch", "model_state", "optimizer_state",
+        "scaler_state", "best", "cfg", "class_names", "preprocessing", "versions",
+    }  # fmt: skip
+    assert (saved["epoch"], saved["global_step"], saved["batch_in_epoch"], saved["global_batch"]) == (
+        1,
+        6,
+        0,
+        8,
+    )
+    assert saved["class_names"][0] == "move right" and len(saved["class_names"]) == 8
+    assert "BASE_LR: 0.001" in saved["cfg"]
+    assert saved["preprocessing"]["test_scale"] == 32
+    with zipfile.ZipFile(result["checkpoint"]) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        found = {arg for op, arg, _ in pickletools.genops(archive.read(name)) if op.name == "GLOBAL"}
+    assert found <= BUILTIN_GLOBALS
+
+
+def test_a_run_stopped_after_an_epoch_ends_like_one_that_was_not(finished, debug_cfg, tmp_path):
+    cfg, result, folder = finished
+    resumed = debug_cfg("OUTPUT_DIR", str(tmp_path / "resumed"))
+    (tmp_path / "resumed" / "checkpoints").mkdir(parents=True)
+    shutil.copy(folder / "checkpoints" / "checkpoint_epoch_00001.pyth", tmp_path / "resumed" / "checkpoints")
+    torch.manual_seed(1234)  # a checkpoint holds no random state, and needs none
+    again = train(resumed)
+    one, other = checkpoint.load(result["checkpoint"]), checkpoint.load(again["checkpoint"])
+    for key in ("model_state", "optimizer_state", "epoch", "global_step", "best"):
+        assert_same_state(one[key], other[key], key)
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    cfg, result, _ = finished
+    before = checkpoint.load(result["checkpoint"])
+    assert train(cfg)["steps"] == 6
+    assert_same_state(checkpoint.load(result["checkpoint"])["model_state"], before["model_state"])
+
+
+def test_no_global_stream_is_read_or_set_by_a_run(debug_cfg):
+    torch.manual_seed(77)
+    before = torch.get_rng_state()
+    train(debug_cfg("SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_resuming_with_another_global_batch_is_refused(finished, debug_cfg):
+    _, result, _ = finished
+    with pytest.raises(ValueError, match=r"8 videos a step, this run has 4.*TRAIN.INIT"):
+        train(debug_cfg("TRAIN.RESUME", result["checkpoint"], "TRAIN.BATCH_SIZE", "4"))
+
+
+def test_weights_alone_start_a_new_run_and_cannot_be_resumed(finished, debug_cfg, tmp_path):
+    _, result, _ = finished
+    weights = tmp_path / "weights.pyth"
+    checkpoint.save({"model_state": checkpoint.load(result["checkpoint"])["model_state"]}, weights)
+    with pytest.raises(ValueError, match="no training state.*TRAIN.INIT"):
+        train(debug_cfg("TRAIN.RESUME", str(weights)))
+    started = train(
+        debug_cfg("TRAIN.INIT", str(weights), "SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0")
+    )
+    assert started["epochs"] == 1
+
+
+def test_only_the_newest_checkpoints_are_kept(debug_cfg, tmp_path):
+    train(debug_cfg("SOLVER.MAX_EPOCH", "4", "TRAIN.KEEP_CHECKPOINTS", "2", "TRAIN.EVAL_PERIOD", "4"))
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == ["checkpoint_epoch_00003.pyth", "checkpoint_epoch_00004.pyth"]
+
+
+def test_checkpoints_and_validation_are_due_as_published(golden_json):
+    from slowfast.engine.train import _due
+
+    periods = golden_json("checkpoint_format.json")["periods"]
+    for key, name in (("CHECKPOINT_PERIOD", "checkpoint_at_cur_epoch"), ("EVAL_PERIOD", "eval_at_cur_epoch")):
+        last = periods["MAX_EPOCH"]
+        assert [epoch for epoch in range(last) if _due(periods[key], epoch, last)] == periods[name]
+
+
+def test_precise_bn_runs_through_fvcore(debug_cfg):
+    options = (
+        "BN.USE_PRECISE_STATS",
+        "True",
+        "BN.NUM_BATCHES_PRECISE",
+        "2",
+        "SOLVER.MAX_EPOCH",
+        "1",
+        "SOLVER.WARMUP_EPOCHS",
+        "0",
+    )
+    plain = train(debug_cfg("OUTPUT_DIR", str(debug_cfg().OUTPUT_DIR) + "-plain", *options[4:]))
+    precise = train(debug_cfg(*options))
+    one, other = (checkpoint.load(run["checkpoint"])["model_state"] for run in (plain, precise))
+    assert torch.equal(one["head.weight"], other["head.weight"])
+    assert not torch.equal(one["norm.running_mean"], other["norm.running_mean"])
+
+
+def test_bf16_training_takes_finite_steps(debug_cfg):
+    result = train(
+        debug_cfg("TRAIN.MIXED_PRECISION", "bf16", "SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0")
+    )
+    assert result["steps"] == 3 and result["skipped_steps"] == 0
+
+
+class Counting:
+    """A data set from outside the package: the label is the grey level."""
+
+    views_per_video, class_names = 1, None
+
+    def __len__(self):
+        return 16
+
+    def name(self, index):
+        return f"made/{index}"
+
+    def label(self, index):
+        return index % 2
+
+    def __getitem__(self, key):
+        _, index = key
+        clips = torch.full((1, 4, 32, 32, 3), 200 * self.label(index), dtype=torch.uint8)
+        assert clips.shape == (1, *empty_views(4, 32).clips.shape[1:])
+        return VideoItem(Views.of(clips), torch.tensor([self.label(index)]), ItemReport(index, index))
+
+
+class Grey(nn.Module):
+    def __init__(self, cfg):
+        super().__init__()
+        self.head = nn.Linear(3, cfg.MODEL.NUM_CLASSES)
+
+    def forward(self, clips):
+        return self.head(clips.mean(dim=(2, 3, 4)))
+
+
+def test_a_model_and_a_data_set_from_outside_train_and_test(debug_cfg):
+    if "Grey" not in MODEL_REGISTRY:
+        MODEL_REGISTRY.register(Grey)
+        DATASET_REGISTRY._do_register("Counting", lambda cfg, split: Counting())
+    cfg = debug_cfg(
+        "MODEL.MODEL_NAME", "Grey", "MODEL.NUM_CLASSES", "2", "TRAIN.DATASET", "counting", "TEST.DATASET", "Counting",
+        "AUG.NUM_SAMPLE", "1", "MIXUP.ENABLE", "False", "MODEL.LOSS_FUNC", "cross_entropy", "SOLVER.BASE_LR", "0.5",
+        "TEST.NUM_ENSEMBLE_VIEWS", "1", "TEST.NUM_SPATIAL_CROPS", "1", "SOLVER.MAX_EPOCH", "4",
+    )  # fmt: skip
+    train(cfg)
+    assert run_test(cfg)["video"]["top1"] == 100.0
+
+
+def test_unknown_data_sets_and_short_lists_are_refused(debug_cfg):
+    with pytest.raises(ValueError, match=r"unknown data set 'nope' for the train split; known: .*kinetics"):
+        train(debug_cfg("TRAIN.DATASET", "nope"))
+    with pytest.raises(ValueError, match="TRAIN.BATCH_SIZE to at most 24"):
+        train(debug_cfg("TRAIN.BATCH_SIZE", "32"))
+
+
+def test_too_many_unreadable_videos_stop_training_with_their_names(debug_cfg, tmp_path):
+    cfg = debug_cfg("DATA.PATH_PREFIX", str(tmp_path / "wrong"))
+    with pytest.raises(
+        ValueError, match=r"could not be read .*DATA.PATH_PREFIX(.|\n)*clips/train/.*no such file"
+    ):
+        train(cfg)
