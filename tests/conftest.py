@@ -1,0 +1,76 @@
+"""What holds for all tests: those that need a GPU or a cluster are reported as not run without."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+DEBUG_RECIPE = Path(__file__).resolve().parents[1] / "configs" / "debug" / "uniformer_debug.yaml"
+
+
+def _no_cuda() -> str | None:
+    import torch
+
+    return None if torch.cuda.is_available() else "needs a CUDA device, and torch finds none"
+
+
+def _no_cluster() -> str | None:
+    folder = os.environ.get("SLOWFAST_TEST_SLURM")
+    return None if folder else "needs a test cluster: SLOWFAST_TEST_SLURM is not set"
+
+
+NEEDS = {"gpu": _no_cuda, "slurm": _no_cluster}
+_not_run: dict[str, tuple[int, str]] = {}
+
+
+@pytest.hookimpl(trylast=True)  # after -m and -k have chosen
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for marker, missing in NEEDS.items():
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        reason = missing() if marked else None
+        if reason:
+            _not_run[marker] = (len(marked), reason)
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=f"not run: {reason}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for marker, (count, reason) in _not_run.items():
+        terminalreporter.write_line(f"{marker}: {count} test(s) NOT RUN, {reason}", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def debug_data(tmp_path_factory) -> Path:
+    """A folder with 24 + 8 + 16 made-up clips of 8 classes, their lists and class names."""
+    from slowfast.datasets.synthetic import DatasetSettings, write_dataset
+
+    folder = tmp_path_factory.mktemp("debug") / "data"
+    settings = DatasetSettings(train_clips=3, val_clips=1, test_clips=2, min_size=40, max_size=48, frames=16)
+    write_dataset(folder, settings, processes=1)
+    return folder
+
+
+@pytest.fixture
+def debug_options(debug_data, tmp_path) -> list[str]:
+    """KEY VALUE pairs that the debug recipe needs: data, and an output folder of the test's own."""
+    where = {
+        "DATA.PATH_TO_DATA_DIR": debug_data,
+        "DATA.PATH_PREFIX": debug_data,
+        "OUTPUT_DIR": tmp_path / "run",
+    }
+    return [str(word) for pair in where.items() for word in pair] + ["NUM_THREADS", "1"]
+
+
+@pytest.fixture
+def debug_cfg(debug_options):
+    """A function from further KEY, VALUE, ... to the loaded debug recipe."""
+    from slowfast.config import load_cfg
+
+    return lambda *pairs: load_cfg(DEBUG_RECIPE, [*debug_options, *pairs])
+
+
+@pytest.fixture(scope="session")
+def golden_json():
+    """A function from the name of a file in tests/golden to its content."""
+    return lambda name: json.loads((Path(__file__).parent / "golden" / name).read_text())
