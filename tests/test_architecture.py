@@ -151,6 +151,7 @@ def test_only_the_edge_reads_the_config():
         "slowfast.cli",
         "slowfast.datasets.build",
         "slowfast.models.build",
+        "slowfast.engine.build",
         "slowfast.engine.test",
         "slowfast.engine.train",
     }

@@ -60,7 +60,8 @@ def test_one_command_trains_tests_and_leaves_results(trained, debug_data):
     assert results["num_scored"] == results["num_total"] == 16
     assert results["views"] == "4x3x2" and results["recipe"].endswith("uniformer_debug.yaml")
     assert set(results["video"]) == {"top1", "top5"} and set(results["clip"]) == {"top1"}
-    assert results["environment"]["torch"] and results["unreadable"] == []
+    assert results["versions"]["torch"] and results["hardware"]["cpu"] and "commit" in results
+    assert results["unreadable"] == []
     with open(folder / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     listed = [line.split()[0] for line in (debug_data / "test.csv").read_text().splitlines()]
@@ -120,9 +121,17 @@ def test_two_processes_train_together(debug_data, tmp_path):
 
 def test_torchrun_starts_the_same_run(trained, tmp_path):
     folder, data = trained
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port()),
-               str(ROOT / "tools" / "run_net.py"), "--cfg", str(RECIPE), *map(str, data), "TRAIN.ENABLE", "False",
-               "OUTPUT_DIR", str(tmp_path), "TEST.CHECKPOINT_FILE_PATH", str(folder / "best.pyth")]  # fmt: skip
+    torchrun = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
+    options = [
+        "TRAIN.ENABLE",
+        "False",
+        "OUTPUT_DIR",
+        tmp_path,
+        "TEST.CHECKPOINT_FILE_PATH",
+        folder / "best.pyth",
+    ]
+    script = [ROOT / "tools" / "run_net.py", "--cfg", RECIPE]
+    command = [sys.executable, "-m", *map(str, [*torchrun, *script, *data, *options])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "predictions.csv").exists()

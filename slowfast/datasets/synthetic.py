@@ -42,9 +42,9 @@ SPLITS = ("train", "val", "test")
 # Rates a frame, drawn once a clip. Lengths are in units of the short side. Sampled every second frame at 48
 # pixels, a clip moves 1.4-2.5 pixels, grows by 9-14 % or turns by 15-29 degrees from one sampled frame to the
 # next. Many objects, all lighter than the ground, are what makes the motion quick to learn.
-_SPEED = (0.014, 0.024)
-_GROWTH = (0.040, 0.060)
-_SPIN = (0.12, 0.24)
+_SPEED = (0.009, 0.016)
+_GROWTH = (0.030, 0.050)
+_SPIN = (0.10, 0.18)
 _RADIUS = (0.12, 0.18)
 _NUM_OBJECTS = (10, 14)
 _NUM_CLUTTER = (3, 5)
@@ -387,7 +387,7 @@ def main(arguments: list[str] | None = None) -> int:
         type=_size_range,
         default=(default.min_size, default.max_size),
         metavar="MIN..MAX",
-        help=f"range of the short side in pixels, {default.min_size}..{default.max_size} by default; multiples of {_BLOCK} are used",
+        help=f"range of the short side, {default.min_size}..{default.max_size}; multiples of {_BLOCK} are used",
     )
     parser.add_argument("--frames", type=int, default=default.frames, help="frames a clip")
     given = vars(parser.parse_args(arguments))

@@ -144,12 +144,11 @@ def measure(
     return {f"top{k}": 100.0 * int(count) / len(scores) for k, count in hits.items()}
 
 
-def errors(measures: dict[str, float]) -> dict[str, float]:
-    """The same numbers under the names PySlowFast logs: top-k errors in percent, or map."""
-    return {
-        f"{name}_err" if name != "map" else name: 100.0 - value if name != "map" else value
-        for name, value in measures.items()
-    }
+def errors(measures: dict) -> dict[str, float]:
+    """The same numbers under the names PySlowFast logs, top1_err and top5_err in percent, or map; others left out."""
+    if "map" in measures:
+        return {"map": measures["map"]}
+    return {f"{name}_err": 100.0 - measures[name] for name in ("top1", "top5") if name in measures}
 
 
 def batch_errors(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:

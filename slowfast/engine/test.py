@@ -9,6 +9,7 @@ import torch
 
 from slowfast.datasets.build import build_device_stage, build_loader
 from slowfast.engine import evaluator, monitor, precision, results
+from slowfast.engine.build import tensorboard_dir
 from slowfast.engine.session import Session, open_session
 from slowfast.models import pretrained
 from slowfast.models.build import build_model
@@ -34,9 +35,7 @@ def test(cfg) -> dict:
     model = build_model(cfg)
     report = pretrained.fit(checkpoint.load(path), model, replace_head=False)
     session.log.info("testing %s (%d parameters and buffers matched)", path, len(report.matched))
-    recorder = session.recorder(
-        cfg.TENSORBOARD.LOG_DIR or f"runs-{cfg.TRAIN.DATASET}" if cfg.TENSORBOARD.ENABLE else None
-    )
+    recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.EvalMonitor(recorder, "test", log_period=cfg.LOG_PERIOD)
     board.start(len(loader))
     evaluation = evaluator.run(
@@ -103,7 +102,7 @@ def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, datase
         "recipe": cfg.RECIPE,
         "checkpoint": str(path),
         "list": str(Path(cfg.DATA.PATH_TO_DATA_DIR) / "test.csv"),
-        "environment": environment.facts(),
+        **environment.facts(),
     }
     names = getattr(dataset, "class_names", None)
     results.write_predictions(

@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from slowfast.datasets.build import build_device_stage, build_loader, preprocessing
-from slowfast.engine import evaluator, guard, monitor, precision, schedule
+from slowfast.datasets.build import build_loader, preprocessing
+from slowfast.engine import evaluator, monitor, precision
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.bad_videos import BadVideos
+from slowfast.engine.build import build_step, learning_rate, tensorboard_dir
 from slowfast.engine.session import Session, open_session
-from slowfast.engine.step import Mixing, TrainStep
-from slowfast.models import complexity, losses, pretrained
+from slowfast.engine.step import TrainStep
+from slowfast.models import complexity, pretrained
 from slowfast.models.build import build_model
 from slowfast.utils import checkpoint, distributed, environment, seeds
 
@@ -26,11 +27,12 @@ CHECKPOINT_FORMAT = 1
 @dataclass
 class Progress:
     """How far a run has come: ``epoch`` is the last finished one counted from 0 (-1: none), ``best`` the best
-    validation so far, with its epoch."""
+    validation so far and ``val`` the last one of this process's life, both with epoch and counts of videos."""
 
     epoch: int = -1
     global_step: int = 0
     best: dict = field(default_factory=dict)
+    val: dict = field(default_factory=dict)
 
 
 def train(cfg) -> dict:
@@ -52,25 +54,20 @@ def train(cfg) -> dict:
     with seeds.forked_torch_stream(cfg.RNG_SEED, "init"):
         model = build_model(cfg)
     model.to(session.device)
-    optimizer = _optimizer(cfg, model)
-    dtype = precision.resolve(cfg.TRAIN.MIXED_PRECISION, session.device)
-    scaler = torch.amp.GradScaler(session.device.type, enabled=dtype is torch.float16)
-    progress = _start(cfg, session, model, optimizer, scaler)
-    watch = guard.NonFiniteGuard(model, session.device, cfg.SOLVER.MAX_NONFINITE_STEPS)
-    step = _train_step(cfg, session, distributed.wrap(model, session.device), optimizer, scaler, watch, dtype)
-    recorder = session.recorder(
-        cfg.TENSORBOARD.LOG_DIR or f"runs-{cfg.TRAIN.DATASET}" if cfg.TENSORBOARD.ENABLE else None
-    )
+    step = build_step(cfg, session.device, distributed.wrap(model, session.device))
+    progress = _start(cfg, session, model, step)
+    recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.TrainMonitor(
         recorder, log_period=cfg.LOG_PERIOD, steps_per_epoch=len(loader), max_epoch=cfg.SOLVER.MAX_EPOCH
     )
     val_board = monitor.EvalMonitor(
         recorder, "val", log_period=cfg.LOG_PERIOD, max_epoch=cfg.SOLVER.MAX_EPOCH
     )
+    val_board.best = {f"min_{name}": value for name, value in evaluator.errors(progress.best).items()}
     bad_videos = BadVideos(loader.dataset.name, cfg.DATA.MAX_BAD_FRACTION, session.log)
-    _log_start(cfg, session, model, loader, dtype)
+    _log_start(cfg, session, model, loader, step.dtype)
 
-    rate = partial(_learning_rate, cfg)
+    rate = partial(learning_rate, cfg)
     for epoch in range(progress.epoch + 1, cfg.SOLVER.MAX_EPOCH):
         _train_epoch(step, loader, epoch, progress, rate, board, bad_videos, cfg.LOG_PERIOD)
         progress.epoch = epoch
@@ -80,16 +77,17 @@ def train(cfg) -> dict:
             _precise_bn(cfg, model, loader, step, epoch)
         improved = eval_due and _validate(cfg, session, model, val_loader, step.prepare, progress, val_board)
         if session.is_main and (checkpoint_due or cfg.TRAIN.SAVE_LATEST or improved):
-            _save(cfg, session, model, optimizer, scaler, progress, loader, improved)
+            _save(cfg, session, model, step, progress, loader, improved)
         distributed.barrier()
     recorder.close()
     return {
         "epochs": progress.epoch + 1,
         "steps": progress.global_step,
-        "skipped_steps": watch.check(progress.epoch, rate(float(cfg.SOLVER.MAX_EPOCH))),
+        "skipped_steps": step.guard.check(progress.epoch, rate(float(cfg.SOLVER.MAX_EPOCH))),
         "best": progress.best,
+        "val": progress.val,
         "unreadable": {loader.dataset.name(index): reason for index, reason in bad_videos.reasons.items()},
-        "checkpoint": str(checkpoint.newest(session.output_dir / "checkpoints") or ""),
+        "checkpoint": str(checkpoint.newest(session.output_dir / checkpoint.FOLDER) or ""),
     }
 
 
@@ -112,9 +110,7 @@ def _log_start(cfg, session: Session, model: nn.Module, loader, dtype: torch.dty
 def _cost(model: nn.Module, shape: tuple[int, ...]) -> str:
     try:
         cost = complexity.count(model, shape)
-    except (
-        Exception
-    ) as error:  # a model of the user's own may not be traceable: no reason to stop its training
+    except Exception as error:  # a user's own model may not be traceable, which is no reason to stop
         return f"cost not counted ({error})"
     return f"{cost['parameters'] / 1e6:.3f} M parameters, {cost['macs'] / 1e9:.3f} GMACs a view"
 
@@ -153,13 +149,14 @@ def _train_epoch(
     board.end_epoch()
 
 
-def _start(cfg, session: Session, model: nn.Module, optimizer, scaler) -> Progress:
+def _start(cfg, session: Session, model: nn.Module, step: TrainStep) -> Progress:
     """Continue from TRAIN.RESUME, or take initial weights from TRAIN.INIT or UNIFORMER.PRETRAIN_NAME, or neither."""
     source = cfg.TRAIN.RESUME
-    if source == "auto":
-        source = checkpoint.newest(session.output_dir / "checkpoints")
+    if source == "auto":  # one process looks, so that all agree
+        found = checkpoint.newest(session.output_dir / checkpoint.FOLDER) if session.is_main else None
+        source = distributed.broadcast_object(found and str(found))
     if source:
-        return _resume(cfg, session, Path(source), model, optimizer, scaler)
+        return _resume(cfg, session, Path(source), model, step)
     name = cfg.TRAIN.INIT or cfg.UNIFORMER.PRETRAIN_NAME
     if not name:
         session.log.info("training from scratch")
@@ -170,7 +167,7 @@ def _start(cfg, session: Session, model: nn.Module, optimizer, scaler) -> Progre
     return Progress()
 
 
-def _resume(cfg, session: Session, path: Path, model: nn.Module, optimizer, scaler) -> Progress:
+def _resume(cfg, session: Session, path: Path, model: nn.Module, step: TrainStep) -> Progress:
     saved = checkpoint.load(path)
     global_batch = cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS
     if "optimizer_state" not in saved or "global_step" not in saved:
@@ -184,15 +181,13 @@ def _resume(cfg, session: Session, path: Path, model: nn.Module, optimizer, scal
             "the same TRAIN.BATCH_SIZE x NUM_SHARDS, or start a new run (another OUTPUT_DIR) with TRAIN.INIT"
         )
     pretrained.fit(saved, model, replace_head=False)
-    optimizer.load_state_dict(saved["optimizer_state"])
-    scaler.load_state_dict(saved["scaler_state"])
+    step.optimizer.load_state_dict(saved["optimizer_state"])
+    step.scaler.load_state_dict(saved["scaler_state"])
     session.log.info("resuming %s after epoch %d, step %d", path, saved["epoch"] + 1, saved["global_step"])
     return Progress(saved["epoch"], saved["global_step"], saved["best"])
 
 
-def _save(
-    cfg, session: Session, model, optimizer, scaler, progress: Progress, loader, improved: bool
-) -> None:
+def _save(cfg, session: Session, model, step: TrainStep, progress: Progress, loader, improved: bool) -> None:
     """Write the epoch's checkpoint, the best one if it is, and remove what the retention rule does not keep."""
     payload = {
         "format": CHECKPOINT_FORMAT,
@@ -201,8 +196,8 @@ def _save(
         "batch_in_epoch": 0,
         "global_batch": cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS,
         "model_state": model.state_dict(),
-        "optimizer_state": optimizer.state_dict(),
-        "scaler_state": scaler.state_dict(),
+        "optimizer_state": step.optimizer.state_dict(),
+        "scaler_state": step.scaler.state_dict(),
         "best": progress.best,
         "cfg": cfg.dump(),
         "class_names": getattr(loader.dataset, "class_names", None),
@@ -212,77 +207,12 @@ def _save(
     checkpoint.save(payload, checkpoint.epoch_path(session.output_dir, progress.epoch + 1))
     if improved:
         checkpoint.save(payload, checkpoint.best_path(session.output_dir))
-    checkpoint.prune(session.output_dir / "checkpoints", cfg.TRAIN.KEEP_CHECKPOINTS)
+    checkpoint.prune(session.output_dir / checkpoint.FOLDER, cfg.TRAIN.KEEP_CHECKPOINTS)
 
 
 def _due(period: int, epoch: int, max_epoch: int) -> bool:
     """Every ``period`` epochs, and after the last one."""
     return (epoch + 1) % period == 0 or epoch + 1 == max_epoch
-
-
-def _learning_rate(cfg, epoch: float) -> float:
-    """The rate at a fractional epoch; BASE_LR_SCALE_NUM_SHARDS multiplies all three rates, as published."""
-    solver = cfg.SOLVER
-    scale = cfg.NUM_SHARDS if solver.BASE_LR_SCALE_NUM_SHARDS else 1
-    return schedule.learning_rate(
-        epoch,
-        policy=solver.LR_POLICY,
-        base=solver.BASE_LR * scale,
-        end=solver.COSINE_END_LR * scale,
-        warmup_start=solver.WARMUP_START_LR * scale,
-        warmup_epochs=solver.WARMUP_EPOCHS,
-        max_epoch=solver.MAX_EPOCH,
-        cosine_after_warmup=solver.COSINE_AFTER_WARMUP,
-        steps=solver.STEPS,
-        lrs=solver.LRS,
-    )
-
-
-def _optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
-    solver = cfg.SOLVER
-    groups = optimizers.param_groups(
-        model,
-        weight_decay=solver.WEIGHT_DECAY,
-        bn_weight_decay=cfg.BN.WEIGHT_DECAY,
-        zero_wd_1d=solver.ZERO_WD_1D_PARAM,
-        skip_names=solver.NO_WEIGHT_DECAY_NAMES,
-    )
-    return optimizers.build(
-        groups,
-        method=solver.OPTIMIZING_METHOD,
-        lr=solver.BASE_LR,
-        momentum=solver.MOMENTUM,
-        dampening=solver.DAMPENING,
-        nesterov=solver.NESTEROV,
-        betas=tuple(solver.BETAS),
-    )
-
-
-def _train_step(cfg, session: Session, model: nn.Module, optimizer, scaler, watch, dtype) -> TrainStep:
-    mixing = None
-    if cfg.MIXUP.ENABLE:
-        mixing = Mixing(
-            alpha=cfg.MIXUP.ALPHA,
-            cutmix_alpha=cfg.MIXUP.CUTMIX_ALPHA,
-            probability=cfg.MIXUP.PROB,
-            switch_probability=cfg.MIXUP.SWITCH_PROB,
-            smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE,
-        )
-    return TrainStep(
-        model=model,
-        optimizer=optimizer,
-        scaler=scaler,
-        loss=losses.get_loss(cfg.MODEL.LOSS_FUNC),
-        guard=watch,
-        prepare=build_device_stage(cfg),
-        device=session.device,
-        num_classes=cfg.MODEL.NUM_CLASSES,
-        seed=cfg.RNG_SEED,
-        dtype=dtype,
-        mixing=mixing,
-        max_grad_norm=cfg.SOLVER.CLIP_GRADIENT,
-        max_grad_value=cfg.SOLVER.CLIP_GRAD_VAL,
-    )
 
 
 def _precise_bn(cfg, model: nn.Module, loader, step: TrainStep, epoch: int) -> None:
@@ -300,7 +230,7 @@ def _precise_bn(cfg, model: nn.Module, loader, step: TrainStep, epoch: int) -> N
 def _validate(
     cfg, session: Session, model, loader, prepare, progress: Progress, board: monitor.EvalMonitor
 ) -> bool:
-    """Score the validation list, one centre view per video; rank 0 returns whether it is the best so far."""
+    """Score the validation list, one centre view per video; returns whether it is the best so far."""
     board.start(len(loader), progress.epoch)
     evaluation = evaluator.run(
         model,
@@ -312,30 +242,27 @@ def _validate(
         dtype=precision.resolve(cfg.TEST.MIXED_PRECISION, session.device),
         progress=lambda logits, labels: board.step(**evaluator.batch_errors(logits, labels)),
     )
-    improved = False
+    judged = None
     if evaluation is not None:
-        improved = _judge(cfg, session, evaluation, loader.dataset, progress, board)
-    progress.best = distributed.broadcast_object(progress.best)
+        judged = _judge(cfg, session, evaluation, loader.dataset, progress)
+        board.end(evaluator.errors(judged), progress.global_step)
+    progress.val = distributed.broadcast_object(judged)
+    key = "map" if cfg.DATA.MULTI_LABEL else "top1"
+    improved = progress.val[key] > progress.best.get(key, -1.0)
+    if improved:
+        progress.best = progress.val
     return improved
 
 
-def _judge(
-    cfg, session: Session, evaluation, dataset, progress: Progress, board: monitor.EvalMonitor
-) -> bool:
-    """On rank 0: validation records to numbers, reported; returns whether they are the best so far."""
+def _judge(cfg, session: Session, evaluation: evaluator.Evaluation, dataset, progress: Progress) -> dict:
+    """Validation records to numbers; the videos that could not be read are named in the log."""
     scored = evaluator.merge(evaluation.records, dataset.views_per_video, cfg.DATA.ENSEMBLE_METHOD)
     labels = [dataset.label(int(index)) for index in scored.video_ids]
-    measures = evaluator.measure(scored.scores, labels, cfg.DATA.MULTI_LABEL)
-    board.end(evaluator.errors(measures), progress.global_step)
     for index, reason in evaluation.unreadable:
         session.log.warning("validation leaves out an unreadable video: %s: %s", dataset.name(index), reason)
-    key = "map" if cfg.DATA.MULTI_LABEL else "top1"
-    if not measures[key] > progress.best.get(key, -1.0):
-        return False
-    progress.best = {
-        **measures,
+    return {
+        **evaluator.measure(scored.scores, labels, cfg.DATA.MULTI_LABEL),
         "epoch": progress.epoch,
         "num_scored": len(labels),
         "num_total": len(dataset),
     }
-    return True

@@ -16,15 +16,16 @@ _PACKAGES = ("slowfast", "torch", "torchvision", "av", "numpy")
 
 
 def facts() -> dict[str, Any]:
-    """Versions, commit and hardware, as plain values that fit into JSON and into a checkpoint."""
+    """`versions`, `commit` and `hardware`, as plain values that fit into JSON and into a checkpoint."""
     return {
-        "python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "commit": _commit(),
-        "os": platform.platform(),
-        "cpu": _cpu_model(),
-        "cores": num_cores(),
-        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "hardware": {
+            "os": platform.platform(),
+            "cpu": _cpu_model(),
+            "cores": num_cores(),
+            "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        },
     }
 
 

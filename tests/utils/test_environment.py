@@ -55,13 +55,12 @@ def test_more_gpus_than_there_are(monkeypatch, available, fix):
 
 def test_facts_fit_into_json():
     facts = json.loads(json.dumps(environment.facts()))
-    assert facts["torch"] == torch.__version__.split("+")[0] or facts["torch"] == torch.__version__
-    assert facts["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
-    assert facts["cores"] >= 1
-    assert facts["cpu"]
-    assert set(facts) == {
-        *("python", "slowfast", "torch", "torchvision", "av", "numpy", "commit", "os", "cpu", "cores", "gpus")
-    }
+    assert facts["versions"]["torch"] in (torch.__version__, torch.__version__.split("+")[0])
+    assert facts["versions"]["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
+    assert facts["hardware"]["cores"] >= 1
+    assert set(facts) == {"versions", "commit", "hardware"}
+    assert set(facts["versions"]) == {"python", "slowfast", "torch", "torchvision", "av", "numpy"}
+    assert facts["hardware"]["cpu"] and facts["hardware"]["os"] and facts["hardware"]["gpus"] is not None
 
 
 def git(folder, *words):

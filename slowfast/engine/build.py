@@ -1,0 +1,90 @@
+"""From the config to what a training step is made of; besides the two stories only this module reads it here."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from slowfast.datasets.build import build_device_stage
+from slowfast.engine import optimizer as optimizers
+from slowfast.engine import precision, schedule
+from slowfast.engine.guard import NonFiniteGuard
+from slowfast.engine.step import Mixing, TrainStep
+from slowfast.models import losses
+from slowfast.utils import distributed
+
+
+def learning_rate(cfg, epoch: float) -> float:
+    """The rate at a fractional epoch; BASE_LR_SCALE_NUM_SHARDS multiplies all three rates, as published."""
+    solver = cfg.SOLVER
+    scale = cfg.NUM_SHARDS if solver.BASE_LR_SCALE_NUM_SHARDS else 1
+    return schedule.learning_rate(
+        epoch,
+        policy=solver.LR_POLICY,
+        base=solver.BASE_LR * scale,
+        end=solver.COSINE_END_LR * scale,
+        warmup_start=solver.WARMUP_START_LR * scale,
+        warmup_epochs=solver.WARMUP_EPOCHS,
+        max_epoch=solver.MAX_EPOCH,
+        cosine_after_warmup=solver.COSINE_AFTER_WARMUP,
+        steps=solver.STEPS,
+        lrs=solver.LRS,
+    )
+
+
+def build_step(cfg, device: torch.device, model: nn.Module) -> TrainStep:
+    """The training step of a model on its device, with optimizer, loss scaler and guard of its own.
+
+    The model may be replicated over processes or not; weights and states may be loaded into all parts afterwards.
+    """
+    dtype = precision.resolve(cfg.TRAIN.MIXED_PRECISION, device)
+    bare = distributed.unwrap(model)
+    mixing = None
+    if cfg.MIXUP.ENABLE:
+        mixing = Mixing(
+            alpha=cfg.MIXUP.ALPHA,
+            cutmix_alpha=cfg.MIXUP.CUTMIX_ALPHA,
+            probability=cfg.MIXUP.PROB,
+            switch_probability=cfg.MIXUP.SWITCH_PROB,
+            smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE,
+        )
+    return TrainStep(
+        model=model,
+        optimizer=_optimizer(cfg, bare),
+        scaler=torch.amp.GradScaler(device.type, enabled=dtype is torch.float16),
+        loss=losses.get_loss(cfg.MODEL.LOSS_FUNC),
+        guard=NonFiniteGuard(bare, device, cfg.SOLVER.MAX_NONFINITE_STEPS),
+        prepare=build_device_stage(cfg),
+        device=device,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        seed=cfg.RNG_SEED,
+        dtype=dtype,
+        mixing=mixing,
+        max_grad_norm=cfg.SOLVER.CLIP_GRADIENT,
+        max_grad_value=cfg.SOLVER.CLIP_GRAD_VAL,
+    )
+
+
+def _optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
+    solver = cfg.SOLVER
+    groups = optimizers.param_groups(
+        model,
+        weight_decay=solver.WEIGHT_DECAY,
+        bn_weight_decay=cfg.BN.WEIGHT_DECAY,
+        zero_wd_1d=solver.ZERO_WD_1D_PARAM,
+        skip_names=solver.NO_WEIGHT_DECAY_NAMES,
+    )
+    return optimizers.build(
+        groups,
+        method=solver.OPTIMIZING_METHOD,
+        lr=solver.BASE_LR,
+        momentum=solver.MOMENTUM,
+        dampening=solver.DAMPENING,
+        nesterov=solver.NESTEROV,
+        betas=tuple(solver.BETAS),
+    )
+
+
+def tensorboard_dir(cfg) -> str | None:
+    """The folder for TensorBoard below OUTPUT_DIR, named as in PySlowFast; None if it is switched off."""
+    return (cfg.TENSORBOARD.LOG_DIR or f"runs-{cfg.TRAIN.DATASET}") if cfg.TENSORBOARD.ENABLE else None
