@@ -31,7 +31,7 @@ class Records:
     @staticmethod
     def join(parts: Iterable[Records], num_classes: int) -> Records:
         """Sorted by video, then view; a view that comes twice is kept once."""
-        parts = list(parts)
+        parts = [part for part in parts if len(part)]
         videos = np.concatenate([part.video_ids for part in parts] + [np.zeros(0, np.int64)])
         views = np.concatenate([part.view_ids for part in parts] + [np.zeros(0, np.int64)])
         logits = np.concatenate([part.logits for part in parts] + [np.zeros((0, num_classes), np.float32)])
@@ -54,47 +54,63 @@ class Evaluation:
     damaged: list[tuple[int, str]]
 
 
+class RecordSink:
+    """Takes what the inference loop emits and keeps it in memory until it is gathered, once, at the end."""
+
+    def __init__(self, num_classes: int) -> None:
+        self._num_classes = num_classes
+        self._records: list[Records] = []
+        self._reports: list = []
+
+    def add(self, records: Records, reports: Iterable) -> None:
+        """Records of some views, and reports of the videos asked for (see slowfast.datasets.video_dataset)."""
+        self._records.append(records)
+        self._reports.extend(reports)
+
+    def gather(self) -> Evaluation | None:
+        """Everything that the sinks of all processes took, on rank 0; None on the others. All must call it."""
+        mine = Records.join(self._records, self._num_classes), self._reports
+        gathered = distributed.gather_objects(mine)
+        if gathered is None:
+            return None
+        reports = sorted((report for _, part in gathered for report in part), key=lambda report: report.index)
+        return Evaluation(
+            Records.join([records for records, _ in gathered], self._num_classes),
+            [(report.index, report.failures[-1][1]) for report in reports if not report.readable],
+            [(report.index, report.damage) for report in reports if report.readable and report.damage],
+        )
+
+
 @torch.inference_mode()
 def run(
     model: nn.Module,
     loader,
     prepare: Callable[..., torch.Tensor],
+    sink: RecordSink,
     *,
     device: torch.device,
     views_per_batch: int,
-    num_classes: int,
     dtype: torch.dtype | None = None,
     progress: Callable[[torch.Tensor, torch.Tensor], None] = lambda logits, labels: None,
-) -> Evaluation | None:
-    """Score every view the loader brings; gather once at the end. Returns None on ranks other than 0.
+) -> None:
+    """Score every view the loader brings and emit the records of each batch to ``sink``.
 
     ``prepare`` turns (clips on the device, erase boxes, noise seeds) into model input; ``progress`` is told
     logits (N, K) and labels of each batch, on the CPU. The model is put in eval mode and back.
     """
     was_training = model.training
     model.eval()
-    parts, reports = [], []
     for batch in loader:
-        reports.extend(batch.reports)
-        scores = [torch.zeros(0, num_classes)]
+        scores = []
         for piece in batch.split(views_per_batch):
             clips = piece.clips.to(device, non_blocking=True)
             with precision.autocast(device, dtype):
-                scores.append(model(prepare(clips, piece.erase_boxes, piece.noise_seeds)).float().cpu())
-        logits = torch.cat(scores)
-        parts.append(Records(batch.video_ids.numpy(), batch.view_ids.numpy(), logits.numpy()))
+                logits = model(prepare(clips, piece.erase_boxes, piece.noise_seeds))
+            scores.append(logits.float().cpu())
+        logits = torch.cat(scores) if scores else torch.zeros(0, 1)
+        sink.add(Records(batch.video_ids.numpy(), batch.view_ids.numpy(), logits.numpy()), batch.reports)
         progress(logits, batch.labels)
     model.train(was_training)
-    mine = (Records.join(parts, num_classes), reports)
-    gathered = distributed.gather_objects(mine)
-    if gathered is None:
-        return None
-    reports = sorted((report for _, part in gathered for report in part), key=lambda report: report.index)
-    return Evaluation(
-        Records.join([records for records, _ in gathered], num_classes),
-        [(report.index, report.failures[-1][1]) for report in reports if not report.readable],
-        [(report.index, report.damage) for report in reports if report.readable and report.damage],
-    )
 
 
 @dataclass(frozen=True)

@@ -38,16 +38,18 @@ def test(cfg) -> dict:
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.EvalMonitor(recorder, "test", log_period=cfg.LOG_PERIOD)
     board.start(len(loader))
-    evaluation = evaluator.run(
+    sink = evaluator.RecordSink(cfg.MODEL.NUM_CLASSES)
+    evaluator.run(
         model.to(session.device),
         loader,
         build_device_stage(cfg),
+        sink,
         device=session.device,
         views_per_batch=cfg.TEST.BATCH_SIZE // max(1, cfg.NUM_GPUS),
-        num_classes=cfg.MODEL.NUM_CLASSES,
         dtype=precision.resolve(cfg.TEST.MIXED_PRECISION, session.device),
         progress=lambda logits, labels: board.step(),
     )
+    evaluation = sink.gather()
     if evaluation is None:
         return {}
     summary = _write(cfg, session, path, evaluation, loader.dataset)

@@ -232,17 +232,18 @@ def _validate(
 ) -> bool:
     """Score the validation list, one centre view per video; returns whether it is the best so far."""
     board.start(len(loader), progress.epoch)
-    evaluation = evaluator.run(
+    sink = evaluator.RecordSink(cfg.MODEL.NUM_CLASSES)
+    evaluator.run(
         model,
         loader,
         prepare,
+        sink,
         device=session.device,
         views_per_batch=cfg.TEST.BATCH_SIZE // max(1, cfg.NUM_GPUS),
-        num_classes=cfg.MODEL.NUM_CLASSES,
         dtype=precision.resolve(cfg.TEST.MIXED_PRECISION, session.device),
         progress=lambda logits, labels: board.step(**evaluator.batch_errors(logits, labels)),
     )
-    judged = None
+    evaluation, judged = sink.gather(), None
     if evaluation is not None:
         judged = _judge(cfg, session, evaluation, loader.dataset, progress)
         board.end(evaluator.errors(judged), progress.global_step)

@@ -32,7 +32,7 @@ def lone_object(scene, *, x: float, y: float):
 
 def moments(frames: np.ndarray) -> dict[str, np.ndarray]:
     """Mass, centre of mass and angle of the principal axis of every frame."""
-    weight = frames[..., 0].astype(np.float64)
+    weight = frames[:, 0].astype(np.float64)
     y, x = np.mgrid[: weight.shape[1], : weight.shape[2]]
     mass = weight.sum((1, 2))
     cx, cy = (weight * x).sum((1, 2)) / mass, (weight * y).sum((1, 2)) / mass
@@ -88,7 +88,7 @@ def test_a_frame_at_a_random_time_has_the_same_sizes_in_every_class():
         empty = dataclasses.replace(scene, drift=(0.0, 0.0), objects=_first(scene.objects, 0))
         for label in range(8):
             frames = render_scene(dataclasses.replace(scene, drift=(0.0, 0.0)), label, 12)
-            shares[label] += (np.abs(frames - render_scene(empty, label, 12)).max(-1) > 8).mean() / 60
+            shares[label] += (np.abs(frames - render_scene(empty, label, 12)).max(1) > 8).mean() / 60
     assert shares.mean() > 0.1
     assert np.ptp(shares) < 0.12 * shares.mean()
 
@@ -101,8 +101,8 @@ def _first(objects, count):
 
 def test_an_object_that_leaves_is_cut_at_the_border(scene):
     frames = render_scene(lone_object(scene, x=-1, y=50), 0, 1)
-    assert frames[0, :, :10].max() > 100
-    assert frames[0, :, 60:].max() == 0
+    assert frames[0, :, :, :10].max() > 100
+    assert frames[0, :, :, 60:].max() == 0
 
 
 def test_rendering_is_a_function_of_label_and_generator():

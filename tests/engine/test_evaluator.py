@@ -107,15 +107,17 @@ def item(index, num_views):
 def test_the_loop_scores_every_view_in_batches_and_reports_the_unreadable():
     model = Mean().train()
     seen = []
-    evaluation = evaluator.run(
+    sink = evaluator.RecordSink(K)
+    evaluator.run(
         model,
         [collate([item(1, 3), item(2, 3)]), collate([item(3, 0)]), collate([item(4, 3), item(5, 0)])],
         lambda clips, boxes, noise: clips.permute(0, 4, 1, 2, 3).float(),
+        sink,
         device=torch.device("cpu"),
         views_per_batch=4,
-        num_classes=K,
         progress=lambda logits, labels: seen.append(len(logits)),
     )
+    evaluation = sink.gather()
     assert model.sizes == [4, 2, 3] and model.training
     assert seen == [6, 0, 3]
     assert evaluation.records.video_ids.tolist() == [1, 1, 1, 2, 2, 2, 4, 4, 4]
