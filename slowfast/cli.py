@@ -71,6 +71,10 @@ def _run(args: argparse.Namespace, opts: list[str]) -> None:
             opts = [*opts, key, value]
     notes: list[str] = []
     cfg = load_cfg(args.cfg, opts, notes)
+    started = _sizes_under_torchrun(cfg)
+    if started:
+        notes = [f"torchrun started this process: {' '.join(started)}"]
+        cfg = load_cfg(args.cfg, [*opts, *started], notes)
     _check_gpus(cfg.NUM_GPUS)
 
     from slowfast.utils.launch import launch
@@ -96,8 +100,12 @@ def train_and_test(cfg, notes: Sequence[str] = ()) -> None:
     logging.setup(cfg.OUTPUT_DIR, distributed.is_main())
     for note in notes:
         logging.get_logger("config").info(note)
-    for story in _stories(cfg):
-        story(cfg)
+    try:
+        for story in _stories(cfg):
+            story(cfg)
+    except Exception as error:
+        logging.get_logger("run").error("the run ends: %s", error, extra={"file_only": True})
+        raise
 
 
 def _stories(cfg) -> list[Callable]:
@@ -107,10 +115,23 @@ def _stories(cfg) -> list[Callable]:
 
         stories.append(train)
     if cfg.TEST.ENABLE:
-        from slowfast.engine.test import test
+        from slowfast.engine.test import check, test
 
+        stories.insert(0, check)
         stories.append(test)
     return stories
+
+
+def _sizes_under_torchrun(cfg) -> list[str]:
+    """NUM_GPUS and NUM_SHARDS as torchrun has started processes, where the config leaves both at one process."""
+    if not all(name in os.environ for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")):
+        return []
+    world_size, local_size = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    if max(1, cfg.NUM_GPUS) * cfg.NUM_SHARDS > 1 or world_size == 1:
+        return []
+    if cfg.NUM_GPUS == 0:
+        return ["NUM_SHARDS", str(world_size)]
+    return ["NUM_GPUS", str(local_size), "NUM_SHARDS", str(world_size // local_size)]
 
 
 def _check_gpus(num_gpus: int) -> None:

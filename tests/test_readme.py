@@ -16,6 +16,11 @@ def test_links_lead_somewhere(document):
         assert (document.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_nothing_is_left_to_fill_in(document):
+    assert "@@" not in document.read_text()
+
+
 def test_the_python_example_runs(monkeypatch):
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     monkeypatch.chdir(ROOT)

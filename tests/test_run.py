@@ -104,23 +104,36 @@ def test_several_processes_score_as_one_to_the_byte(trained, tmp_path, shards):
         assert all(np.array_equal(many[name], single[name]) for name in single.files)
 
 
-def test_two_processes_train_together(debug_data, tmp_path):
-    data = ["DATA.PATH_TO_DATA_DIR", debug_data, "DATA.PATH_PREFIX", debug_data, "NUM_THREADS", "1"]
-    finished = run_net(*data, "OUTPUT_DIR", tmp_path, "TRAIN.BATCH_SIZE", "4", "SOLVER.MAX_EPOCH", "1",
-                       "SOLVER.WARMUP_EPOCHS", "0.0", shards=2)  # fmt: skip
-    for done in finished:
+def test_two_processes_train_together_and_validate_what_they_save(debug_data, tmp_path):
+    lists = tmp_path / "lists"
+    shutil.copytree(debug_data, lists, ignore=shutil.ignore_patterns("clips"))
+    train = (lists / "train.csv").read_text().splitlines()
+    (lists / "train.csv").write_text("\n".join([*train[:-2], "gone_0.mp4 1", "gone_1.mp4 2"]) + "\n")
+    shutil.copy(lists / "val.csv", lists / "test.csv")
+    data = ["DATA.PATH_TO_DATA_DIR", lists, "DATA.PATH_PREFIX", debug_data, "NUM_THREADS", "1"]
+    views = ["TEST.NUM_ENSEMBLE_VIEWS", "1", "TEST.NUM_SPATIAL_CROPS", "1"]
+    both = run_net(*data, *views, "OUTPUT_DIR", tmp_path / "run", "TRAIN.BATCH_SIZE", "4", "SOLVER.MAX_EPOCH", "1",
+                   "SOLVER.WARMUP_EPOCHS", "0.0", "DATA.USE_OFFSET_SAMPLING", "True", shards=2)  # fmt: skip
+    for done in both:
         assert done.returncode == 0, done.stderr
-    (epoch,) = [
-        record
-        for record in map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
-        if record.get("_type") == "train_epoch"
-    ]
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    (epoch,) = [record for record in records if record.get("_type") == "train_epoch"]
     assert epoch["global_step"] == 3  # 24 videos, 4 for each of two processes a step
-    assert json.loads((tmp_path / "results.json").read_text())["num_scored"] == 16
+    # With one centre view per video, the test of the saved checkpoint in one process repeats the validation.
+    words = ["TRAIN.ENABLE", "False", "OUTPUT_DIR", tmp_path / "alone", "TEST.CHECKPOINT_FILE_PATH"]
+    (alone,) = run_net(*data, *views, *words, tmp_path / "run" / "best.pyth")
+    assert alone.returncode == 0, alone.stderr
+    results = json.loads((tmp_path / "alone" / "results.json").read_text())
+    (val,) = [record for record in records if record.get("_type") == "val_epoch"]
+    assert results["video"]["top1"] == pytest.approx(100 - val["top1_err"])
+    # Whichever process drew them, the log of the main one names the videos that could not be read.
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "gone_0.mp4: no such file" in log and "gone_1.mp4: no such file" in log
 
 
 def test_torchrun_starts_the_same_run(trained, tmp_path):
     folder, data = trained
+    newest = folder / "checkpoints" / "checkpoint_epoch_00002.pyth"
     torchrun = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
     options = [
         "TRAIN.ENABLE",
@@ -128,13 +141,16 @@ def test_torchrun_starts_the_same_run(trained, tmp_path):
         "OUTPUT_DIR",
         tmp_path,
         "TEST.CHECKPOINT_FILE_PATH",
-        folder / "best.pyth",
+        newest,
     ]
     script = [ROOT / "tools" / "run_net.py", "--cfg", RECIPE]
     command = [sys.executable, "-m", *map(str, [*torchrun, *script, *data, *options])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "predictions.csv").exists()
+    assert (tmp_path / "predictions.csv").read_bytes() == (folder / "predictions.csv").read_bytes()
+    assert (
+        "NUM_SHARDS: 2" in (tmp_path / "config.yaml").read_text()
+    )  # a batch is what --num_shards 2 would make it
 
 
 def test_unreadable_test_videos_are_counted_and_named(trained, debug_data, tmp_path):
@@ -198,6 +214,12 @@ class TestMistakes:
         (lists / "val.csv").unlink()
         assert "val.csv: no such file" in fails(capsys, *words)
 
+    def test_a_missing_test_list_is_found_before_training(self, capsys, words, lists, tmp_path):
+        (lists / "test.csv").unlink()
+        assert "test.csv: no such file" in fails(capsys, *words)
+        assert not (tmp_path / "run" / "checkpoints").exists()
+        assert "the run ends" in (tmp_path / "run" / "log.txt").read_text()
+
     def test_class_names_that_do_not_fit(self, capsys, words, lists):
         (lists / "classes.txt").write_text("one\ntwo\n")
         assert "2 class names, but MODEL.NUM_CLASSES is 8" in fails(capsys, *words)
@@ -232,7 +254,8 @@ class TestMistakes:
 
     def test_an_output_folder_that_cannot_be_written(self, capsys, words, tmp_path):
         (tmp_path / "file").touch()
-        assert "file" in fails(capsys, *words, "OUTPUT_DIR", tmp_path / "file" / "run")
+        message = fails(capsys, *words, "OUTPUT_DIR", tmp_path / "file" / "run")
+        assert str(tmp_path / "file") in message and "Not a directory" in message
 
     def test_more_gpus_than_there_are(self, capsys, words):
         assert "NUM_GPUS 0 to run on the CPU" in fails(capsys, *words, "NUM_GPUS", "64", "TRAIN.BATCH_SIZE", "64",
@@ -244,11 +267,15 @@ class TestMistakes:
         kept = tmp_path / "run" / "checkpoints" / "checkpoint_epoch_00001.pyth"
         before = kept.read_bytes()
 
-        def full(*_):
-            raise OSError(28, "No space left on device")
+        fsync = os.fsync
+
+        def full(descriptor):
+            if ".pyth" in os.readlink(f"/proc/self/fd/{descriptor}"):
+                raise OSError(28, "No space left on device")
+            fsync(descriptor)
 
         monkeypatch.setattr(os, "fsync", full)
         message = fails(capsys, *words, "SOLVER.MAX_EPOCH", "2", "TEST.ENABLE", "False")
-        assert "No space left on device" in message
+        assert "checkpoint_epoch_00002.pyth" in message and "No space left on device" in message
         assert kept.read_bytes() == before
         assert [path.name for path in kept.parent.iterdir()] == [kept.name]

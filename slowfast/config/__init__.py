@@ -8,7 +8,7 @@ _HOMES = {
     "ConfigError": "sources",
     "get_cfg": "defaults",
     "load_cfg": "loading",
-    "resolve": "loading",
+    "resolve": "resolving",
 }
 __all__ = sorted(_HOMES)
 

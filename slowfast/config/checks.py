@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from slowfast.config.node import CfgNode
+from yacs.config import CfgNode
+
 from slowfast.config.sources import ConfigError
 
 PRECISIONS = ("auto", "bf16", "fp16", "off")
@@ -250,6 +251,9 @@ def _stages(cfg: CfgNode) -> Iterator[str]:
         yield f"MODEL.CHECKPOINT_NUM is {cfg.MODEL.CHECKPOINT_NUM}; it must be four numbers, 0 or more"
     if not cfg.MODEL.MODEL_NAME.lower().startswith("uniformer"):
         return
+    for key in ("DATA.TRAIN_CROP_SIZE", "DATA.TEST_CROP_SIZE"):
+        if _value(cfg, key) < 32:
+            yield f"{key} is {_value(cfg, key)}; UniFormer needs 32 pixels or more"
     for name in ("DEPTH", "EMBED_DIM"):
         if len(family[name]) != 4 or min(family[name]) < 1:
             yield f"UNIFORMER.{name} is {family[name]}; it must be four numbers, 1 or more, one per stage"

@@ -10,6 +10,7 @@ from typing import Any
 import yacs.config
 
 from slowfast.config import foreign
+from slowfast.config.resolving import resolve
 from slowfast.config.sources import ConfigError, Entry, read_pairs, read_recipe
 from slowfast.config.values import convert, kind_of
 
@@ -22,6 +23,14 @@ class CfgNode(yacs.config.CfgNode):
     """
 
     KINDS = "__kinds__"
+
+    def resolved(self) -> tuple[CfgNode, list[str]]:
+        """A checked, frozen copy of this tree and what was translated; the tree itself if it is frozen already.
+
+        Raises ConfigError with every rule that is broken, as ``load_cfg`` does.
+        """
+        notes: list[str] = []
+        return (self, notes) if self.is_frozen() else (resolve(self.clone(), notes), notes)
 
     def set_kinds(self, kinds: dict[str, str]) -> None:
         """Name the kinds of keys whose default does not show it, by full key; on the root of a tree."""

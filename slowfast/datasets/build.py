@@ -42,7 +42,6 @@ def build_loader(cfg, split: str) -> VideoLoader:
     """
     dataset = build_dataset(cfg, split)
     rank, world_size = distributed.rank(), distributed.world_size()
-    per_shard = max(1, cfg.NUM_GPUS)
     if split == "train":
         order = TrainOrder(
             len(dataset),
@@ -52,7 +51,7 @@ def build_loader(cfg, split: str) -> VideoLoader:
             world_size=world_size,
         )
     else:
-        group = eval_group_size(cfg.TEST.BATCH_SIZE // per_shard, dataset.views_per_video)
+        group = eval_group_size(views_per_batch(cfg), dataset.views_per_video)
         order = EvalOrder(len(dataset), group, rank=rank, world_size=world_size)
     return VideoLoader(
         dataset,
@@ -65,6 +64,11 @@ def build_loader(cfg, split: str) -> VideoLoader:
         prefetch_factor=cfg.DATA_LOADER.PREFETCH_FACTOR,
         start_method=cfg.DATA_LOADER.START_METHOD,
     )
+
+
+def views_per_batch(cfg) -> int:
+    """Views that one process scores at a time: its share of TEST.BATCH_SIZE."""
+    return cfg.TEST.BATCH_SIZE // max(1, cfg.NUM_GPUS)
 
 
 def build_device_stage(cfg) -> DeviceStage:

@@ -98,7 +98,11 @@ class TrainOrder:
                 f"the training list has {self.num_videos} videos, fewer than one step of all processes takes "
                 f"({self.global_batch}): lower TRAIN.BATCH_SIZE to at most {self.num_videos}"
             )
-        assert self.global_batch % self.world_size == 0
+        if self.global_batch % self.world_size:
+            raise ValueError(
+                f"a step of {self.global_batch} videos (TRAIN.BATCH_SIZE x NUM_SHARDS) cannot be shared by "
+                f"{self.world_size} processes: make TRAIN.BATCH_SIZE a multiple of the processes of a shard"
+            )
 
     def __len__(self) -> int:
         """Steps of a whole epoch, wherever this pass starts."""

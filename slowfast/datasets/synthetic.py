@@ -4,10 +4,11 @@ Every clip shows a few two-part objects that all move as the class says, over al
 `draw_scene` decides everything but the class, `render_scene` is a deterministic function of scene and class,
 and the rest of the file writes H.264 clips and the lists that a recipe reads.
 
-Why a single frame says nothing: places are uniform on an area that wraps around outside the picture and
-angles are uniform on the circle, so both look alike at any time; sizes of a clip share a factor that the
-growing classes sweep over and all others draw at random from the same range. Opposite classes are each
-other's time reversal.
+Why a single frame says nothing: places are uniform on a square field so much larger than the picture that its
+edge never comes into sight, and angles are uniform on the circle, so both look alike at any time; sizes of a
+clip share a factor that the growing classes sweep over and all others draw at random from the same range.
+Opposite classes are each other's time reversal. The whole scene turns, about the middle of the picture: objects
+that only turned about themselves were told apart by chance after the same training.
 """
 
 from __future__ import annotations
@@ -40,16 +41,14 @@ CLASS_NAMES = (
 SPLITS = ("train", "val", "test")
 
 # Rates a frame, drawn once a clip. Lengths are in units of the short side. Sampled every second frame at 48
-# pixels, a clip moves 0.9-1.6 pixels, grows by 7-11 % or turns by 12-22 degrees from one sampled frame to the
-# next. What makes the motion quick to learn is many objects, all lighter than the ground, and steps that are
-# small beside them: 1.5 times the speed and twice the spin left 50 % right instead of 82 % after equal short
-# training.
+# pixels, a clip moves 0.9-1.6 pixels, grows by 7-11 % or turns by 4-7 degrees, which 15 pixels from the middle is
+# 1.0-1.7 pixels, from one sampled frame to the next.
 _SPEED = (0.009, 0.016)
 _GROWTH = (0.030, 0.050)
-_SPIN = (0.10, 0.18)
+_SPIN = (0.035, 0.060)
 _RADIUS = (0.12, 0.18)
-_NUM_OBJECTS = (10, 14)
-_NUM_CLUTTER = (3, 5)
+_NUM_OBJECTS = (8, 11)  # on the area of a picture, and so of clutter
+_NUM_CLUTTER = (2, 4)
 _CLUTTER_DRIFT = 0.002
 _GROUND = (30, 90)
 _CONTRAST = (90, 140)
@@ -73,7 +72,7 @@ _REACH = 1.3  # no part of a shape is further from its centre, in radii
 class Objects:
     """N two-part objects at mid-clip: places and radii in pixels, angles in radians, colours 0..255."""
 
-    centre: np.ndarray  # (N, 2) x, y
+    centre: np.ndarray  # (N, 2) x, y from the middle of the picture
     radius: np.ndarray  # (N,)
     angle: np.ndarray  # (N,)
     shape: np.ndarray  # (N,) row of _SHAPES
@@ -97,16 +96,20 @@ class Scene:
     size_phase: float
 
 
-def draw_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
-    """Draw a scene; the class plays no part, so the same generator state gives all classes the same scene."""
+def draw_scene(rng: np.random.Generator, height: int, width: int, num_frames: int = 24) -> Scene:
+    """Draw a scene for clips of up to `num_frames`.
+
+    The class plays no part, so the same generator state gives all classes the same scene.
+    """
     short = min(height, width)
+    half = _field(height, width, num_frames)
     ground = rng.uniform(*_GROUND, size=3)
     corners = ground + rng.uniform(-25, 25, size=(2, 2, 3))
     clutter = _draw_objects(
-        rng, rng.integers(*_NUM_CLUTTER, endpoint=True), height, width, ground, contrast=0.5
+        rng, rng.integers(*_NUM_CLUTTER, endpoint=True), height, width, half, ground, contrast=0.5
     )
     objects = _draw_objects(
-        rng, rng.integers(*_NUM_OBJECTS, endpoint=True), height, width, ground, contrast=1.0
+        rng, rng.integers(*_NUM_OBJECTS, endpoint=True), height, width, half, ground, contrast=1.0
     )
     return Scene(
         height=height,
@@ -151,20 +154,27 @@ def render_clip(
     label: int, rng: np.random.Generator, *, num_frames: int = 24, height: int = 64, width: int = 84
 ) -> np.ndarray:
     """One clip of class `label`, a pure function of its arguments: uint8 (T, H, W, 3) RGB with noise."""
-    frames = render_scene(draw_scene(rng, height, width), label, num_frames)
+    frames = render_scene(draw_scene(rng, height, width, num_frames), label, num_frames)
     frames += _NOISE_STD * rng.standard_normal((num_frames, 1, height, width), dtype=np.float32)
     pixels = np.clip(np.rint(frames, out=frames), 0, 255, out=frames).astype(np.uint8)
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 
 def _draw_objects(
-    rng: np.random.Generator, count: int, height: int, width: int, ground: np.ndarray, contrast: float
+    rng: np.random.Generator,
+    per_picture: int,
+    height: int,
+    width: int,
+    half: float,
+    ground: np.ndarray,
+    contrast: float,
 ) -> Objects:
-    """`count` objects anywhere on the wrapped area, each clearly lighter than the ground."""
+    """Objects anywhere on a field of +-`half`, `per_picture` on the area of a picture, lighter than the ground."""
+    count = round(per_picture * (2 * half) ** 2 / (height * width))
     radius = rng.uniform(*_RADIUS, size=count) * min(height, width)
     lightness = ground + contrast * rng.uniform(*_CONTRAST, size=(count, 2, 1))
     return Objects(
-        centre=rng.uniform(0, 1, size=(count, 2)) * (np.array([width, height]) + 2 * _margin(height, width)),
+        centre=rng.uniform(-half, half, size=(count, 2)),
         radius=radius,
         angle=rng.uniform(0, 2 * np.pi, size=count),
         shape=rng.integers(len(_SHAPES), size=count),
@@ -172,10 +182,18 @@ def _draw_objects(
     )
 
 
-def _margin(height: int, width: int) -> float:
-    """How far outside the picture the wrapped area reaches: an object there is out of sight at its usual
-    size."""
-    return 1.2 * _RADIUS[1] * min(height, width)
+def _field(height: int, width: int, num_frames: int) -> float:
+    """Half the side of the square around the picture that holds objects.
+
+    It is so large that no motion brings its edge into the picture: the objects in sight are spread evenly at any
+    time, whatever the class.
+    """
+    half_diagonal = np.hypot(height, width) / 2
+    short = min(height, width)
+    return (
+        max(half_diagonal, max(height, width) / 2 + num_frames / 2 * _SPEED[1] * short)
+        + 1.2 * _RADIUS[1] * short
+    )
 
 
 def _background(scene: Scene) -> np.ndarray:
@@ -189,15 +207,14 @@ def _background(scene: Scene) -> np.ndarray:
 def _paint(
     canvas: np.ndarray, objects: Objects, shift: np.ndarray, scale: np.ndarray, turn: np.ndarray
 ) -> None:
-    """Draw every object into canvas (T, 3, H, W): shift (T, 2) in pixels, scale (T,), turn (T,) in
-    radians."""
-    height, width = canvas.shape[2:]
-    margin = _margin(height, width)
-    period = np.array([width, height]) + 2 * margin
-    for centre, radius, angle, shape, colour in zip(
+    """Draw every object into canvas (T, 3, H, W): shift (T, 2) in pixels, scale (T,), and turn (T,) in radians
+    about the middle of the picture."""
+    middle = np.array(canvas.shape[:1:-1]) / 2
+    cos, sin = np.cos(turn), np.sin(turn)
+    for (x, y), radius, angle, shape, colour in zip(
         objects.centre, objects.radius, objects.angle, objects.shape, objects.colour, strict=True
     ):
-        place = (centre + shift) % period - margin
+        place = middle + np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1) + shift
         _paint_one(canvas, place, radius * scale, angle + turn, _SHAPES[shape], colour.astype(np.float32))
 
 
@@ -254,7 +271,7 @@ def _blend(
 
 
 # Raised when the rendering changes, so that data written by an older version is made anew.
-_FORMAT = 1
+_FORMAT = 2
 _MARKER = "synthetic.json"
 _MEDIA = "clips"
 _FPS = 12

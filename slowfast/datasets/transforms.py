@@ -9,6 +9,7 @@ pixels.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -118,15 +119,14 @@ def _interpolate(clip: Tensor, height: int, width: int) -> Tensor:
 # ----------------------------------------------------------------------------------------------------------
 # Values
 # ----------------------------------------------------------------------------------------------------------
-def normalise(clip: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> Tensor:
+def normalise(clip: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(value - mean) / std for each channel, in a new tensor on the clip's device.
 
     Takes (..., W, C), so also whole batches; the result is contiguous. uint8 is first brought to 0..1 and
     gives float32; floating point is taken as 0..1 already and keeps its dtype. mean and std are numbers for
-    each channel; tensors on the same device spare a copy. Raises ValueError for another number of channels.
+    each channel. Raises ValueError for another number of channels.
     """
-    mean = torch.as_tensor(mean, dtype=torch.float32, device=clip.device)
-    std = torch.as_tensor(std, dtype=torch.float32, device=clip.device)
+    mean, std = (_channel_constants(tuple(map(float, values)), clip.device) for values in (mean, std))
     width, channels = clip.shape[-2:]
     if mean.shape != (channels,) or std.shape != (channels,):
         raise ValueError(
@@ -139,6 +139,13 @@ def normalise(clip: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float]
     # three numbers along the innermost axis is eight times slower on a CPU.
     out.view(-1, width * channels).mul_((1 / (largest * std)).repeat(width)).sub_((mean / std).repeat(width))
     return out
+
+
+@functools.cache
+def _channel_constants(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers as a float32 tensor on the device, copied there once: each copy would make the host wait for it."""
+    with torch.inference_mode(False):  # the first to ask may be inference, the next training
+        return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def reverse_channels(clip: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from slowfast.datasets.build import build_device_stage
+from slowfast.datasets.build import build_device_stage, views_per_batch
+from slowfast.engine import evaluator, precision, schedule
 from slowfast.engine import optimizer as optimizers
-from slowfast.engine import precision, schedule
 from slowfast.engine.guard import NonFiniteGuard
 from slowfast.engine.step import Mixing, TrainStep
 from slowfast.models import losses
@@ -83,6 +83,22 @@ def _optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
         nesterov=solver.NESTEROV,
         betas=tuple(solver.BETAS),
     )
+
+
+def evaluate(cfg, device: torch.device, model: nn.Module, loader, progress) -> evaluator.Evaluation | None:
+    """Score all views of a validation or test loader in TEST.MIXED_PRECISION; None on ranks other than 0."""
+    sink = evaluator.RecordSink(cfg.MODEL.NUM_CLASSES)
+    evaluator.run(
+        model,
+        loader,
+        build_device_stage(cfg),
+        sink,
+        device=device,
+        views_per_batch=views_per_batch(cfg),
+        dtype=precision.resolve(cfg.TEST.MIXED_PRECISION, device),
+        progress=progress,
+    )
+    return sink.gather()
 
 
 def tensorboard_dir(cfg) -> str | None:

@@ -108,7 +108,9 @@ def run(
                 logits = model(prepare(clips, piece.erase_boxes, piece.noise_seeds))
             scores.append(logits.float().cpu())
         logits = torch.cat(scores) if scores else torch.zeros(0, 1)
-        sink.add(Records(batch.video_ids.numpy(), batch.view_ids.numpy(), logits.numpy()), batch.reports)
+        # What a batch holds lies in a worker's shared memory, and each tensor kept holds a file open: copy.
+        ids = batch.video_ids.numpy().copy(), batch.view_ids.numpy().copy()
+        sink.add(Records(*ids, logits.numpy()), batch.reports)
         progress(logits, batch.labels)
     model.train(was_training)
 
@@ -139,6 +141,24 @@ def merge(records: Records, views_per_video: int, method: str) -> VideoScores:
         mean_logits=logits.mean(dim=1).numpy(),
         incomplete=[(int(v), int(c)) for v, c in zip(videos[~whole], counts[~whole], strict=True)],
     )
+
+
+def check_scored(
+    scored: VideoScores, evaluation: Evaluation, name_of: Callable[[int], str], num_total: int
+) -> None:
+    """Raise ValueError if there is nothing to measure: no video could be read, or scores are not finite."""
+    if not len(scored.video_ids):
+        index, reason = evaluation.unreadable[0] if evaluation.unreadable else (0, "its views are incomplete")
+        raise ValueError(
+            f"none of the {num_total} videos could be scored, such as {name_of(index)}: {reason}; "
+            "is DATA.PATH_PREFIX right?"
+        )
+    finite = np.isfinite(evaluation.records.logits).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{(~finite).sum()} of {len(finite)} views have scores that are not finite, so no accuracy is given: "
+            "the weights are damaged, or the precision is too low for them (TEST.MIXED_PRECISION)"
+        )
 
 
 def measure(

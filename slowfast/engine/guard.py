@@ -17,15 +17,15 @@ class NonFiniteGuard:
 
     def __init__(self, model: nn.Module, device: torch.device, max_in_a_row: int) -> None:
         self.max_in_a_row = max_in_a_row
-        self._buffers = [buffer for _, buffer in model.named_buffers()]
-        self._saved = [buffer.clone() for buffer in self._buffers]
+        self._model = model
+        self._saved = [buffer.clone() for buffer in model.buffers()]
         self._skipped = torch.zeros((), dtype=torch.int64, device=device)
         self._in_a_row = torch.zeros((), dtype=torch.int64, device=device)
         self._longest = torch.zeros((), dtype=torch.int64, device=device)
 
     def before_forward(self) -> None:
         """Remember the buffers (batch-norm statistics) that the forward pass is going to change."""
-        for saved, buffer in zip(self._saved, self._buffers, strict=True):
+        for saved, buffer in zip(self._saved, self._model.buffers(), strict=True):
             saved.copy_(buffer)
 
     @staticmethod
@@ -40,7 +40,7 @@ class NonFiniteGuard:
         optimizer.found_inf = bad.to(torch.float32)
         optimizer.step()
         del optimizer.found_inf
-        for saved, buffer in zip(self._saved, self._buffers, strict=True):
+        for saved, buffer in zip(self._saved, self._model.buffers(), strict=True):
             torch.where(bad, saved, buffer, out=buffer)
         self._skipped += bad
         self._in_a_row = torch.where(bad, self._in_a_row + 1, 0)

@@ -28,8 +28,8 @@ def mixed_topk(scores: torch.Tensor, targets: torch.Tensor, ks: Sequence[int]) -
     to that of the other, which means nothing for logits, and a sum of two is ranked first too easily.
     """
     shares = targets - targets.amin(dim=1, keepdim=True)
-    weights, classes = shares.topk(2, dim=1)
-    weights = weights / weights.sum(dim=1, keepdim=True)
+    weights, classes = shares.topk(min(2, shares.shape[1]), dim=1)
+    weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
     hits = {k: scores.new_zeros((), dtype=torch.float32) for k in ks}
     for weight, label in zip(weights.unbind(1), classes.unbind(1), strict=True):
         rank = _rank(scores, label)

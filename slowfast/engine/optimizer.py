@@ -109,6 +109,31 @@ def _start_momentum(sgd: torch.optim.SGD) -> None:
                 sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
+def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any], source: str) -> None:
+    """Take over the state (momenta, steps) that a checkpoint holds, not its settings: those are the config's.
+
+    Raises ValueError, naming `source`, for the state of another kind of optimizer or of other groups.
+    """
+    own = [
+        {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+    ]
+    kinds = [set(groups[0]) - {"params"} for groups in (own, state["param_groups"])]
+    coupled = [groups[0].get("decoupled_weight_decay") for groups in (own, state["param_groups"])]
+    sizes = [
+        [len(group["params"]) for group in groups]
+        for groups in (optimizer.param_groups, state["param_groups"])
+    ]
+    if kinds[0] != kinds[1] or coupled[0] != coupled[1] or sizes[0] != sizes[1]:
+        raise ValueError(
+            f"{source} holds the state of another optimizer, or of other parameter groups ({sizes[1]} parameters; "
+            f"here {sizes[0]}): go on with the same SOLVER.OPTIMIZING_METHOD, ZERO_WD_1D_PARAM and model, or start "
+            "a new run from its weights with TRAIN.INIT"
+        )
+    optimizer.load_state_dict(state)
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set every group to `lr` times its own `lr_scale`."""
     for group in optimizer.param_groups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from logging import Logger
 from pathlib import Path
@@ -15,12 +16,19 @@ from slowfast.utils.atomic import replace_file
 
 @dataclass(frozen=True)
 class Session:
-    """The surroundings of a run in this process."""
+    """The surroundings of a run in this process; ``facts`` are versions, commit and hardware as the run began."""
 
     device: torch.device
     output_dir: Path
     log: Logger
     is_main: bool
+    facts: dict
+
+    def keep_config(self, text: str) -> None:
+        """Write config.yaml, once the start has gone well: a start that is refused leaves the old one."""
+        if self.is_main:
+            with replace_file(self.output_dir / "config.yaml") as file:
+                file.write(text.encode())
 
     def recorder(self, tensorboard_dir: str | None) -> Recorder:
         """Where numbers go: metrics.jsonl, and TensorBoard in a folder below the run's unless it is None."""
@@ -29,16 +37,21 @@ class Session:
 
 
 def open_session(
-    name: str, output_dir: str, config_text: str, *, num_gpus: int, num_workers: int, num_threads: int
+    name: str,
+    output_dir: str,
+    notes: Iterable[str] = (),
+    *,
+    num_gpus: int,
+    num_workers: int,
+    num_threads: int,
 ) -> Session:
-    """Make the output folder with config.yaml in it, start the log, choose the device, share out the cores."""
+    """Make the output folder, start the log with ``notes``, choose the device, share out the cores."""
     is_main = distributed.is_main()
     folder = Path(output_dir)
     logging.setup(folder, is_main)
     log = logging.get_logger(name)
-    if is_main:
-        with replace_file(folder / "config.yaml") as file:
-            file.write(config_text.encode())
+    for note in notes:
+        log.info(note)
     processes = distributed.processes_on_this_host()
     workers = environment.cap_workers(num_workers, processes)
     threads = environment.limit_threads(num_threads, workers, processes)
@@ -53,4 +66,4 @@ def open_session(
         threads,
         workers,
     )
-    return Session(device, folder, log, is_main)
+    return Session(device, folder, log, is_main, environment.facts())

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
-from slowfast.datasets.build import build_device_stage, build_loader
-from slowfast.engine import evaluator, monitor, precision, results
-from slowfast.engine.build import tensorboard_dir
+from slowfast.datasets.build import build_dataset, build_loader
+from slowfast.engine import evaluator, monitor, results
+from slowfast.engine.build import evaluate, tensorboard_dir
 from slowfast.engine.session import Session, open_session
 from slowfast.models import pretrained
 from slowfast.models.build import build_model
-from slowfast.utils import checkpoint, environment
+from slowfast.utils import checkpoint, distributed, seeds
 
 
 def test(cfg) -> dict:
@@ -22,34 +20,27 @@ def test(cfg) -> dict:
     Runs in every process of the group, or alone; ranks other than 0 return an empty dict. Writes results.json,
     predictions.csv and scores.npz to OUTPUT_DIR. Unreadable videos are never replaced: they are counted and named.
     """
+    cfg, notes = cfg.resolved()
     session = open_session(
         "testing",
         cfg.OUTPUT_DIR,
-        cfg.dump(),
+        notes,
         num_gpus=cfg.NUM_GPUS,
         num_workers=cfg.DATA_LOADER.NUM_WORKERS,
         num_threads=cfg.NUM_THREADS,
     )
-    path = _checkpoint_path(cfg, session)
+    path = distributed.broadcast_object(_checkpoint_path(cfg, session) if session.is_main else None)
     loader = build_loader(cfg, "test")
-    model = build_model(cfg)
+    with seeds.forked_torch_stream(cfg.RNG_SEED, "init"):
+        model = build_model(cfg)
     report = pretrained.fit(checkpoint.load(path), model, replace_head=False)
-    session.log.info("testing %s (%d parameters and buffers matched)", path, len(report.matched))
+    session.log.info("testing %s\n%s", path, report.table())
+    session.keep_config(cfg.dump())
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.EvalMonitor(recorder, "test", log_period=cfg.LOG_PERIOD)
     board.start(len(loader))
-    sink = evaluator.RecordSink(cfg.MODEL.NUM_CLASSES)
-    evaluator.run(
-        model.to(session.device),
-        loader,
-        build_device_stage(cfg),
-        sink,
-        device=session.device,
-        views_per_batch=cfg.TEST.BATCH_SIZE // max(1, cfg.NUM_GPUS),
-        dtype=precision.resolve(cfg.TEST.MIXED_PRECISION, session.device),
-        progress=lambda logits, labels: board.step(),
-    )
-    evaluation = sink.gather()
+    model.to(session.device)
+    evaluation = evaluate(cfg, session.device, model, loader, lambda logits, labels: board.step())
     if evaluation is None:
         return {}
     summary = _write(cfg, session, path, evaluation, loader.dataset)
@@ -59,10 +50,15 @@ def test(cfg) -> dict:
     return summary
 
 
-def _checkpoint_path(cfg, session: Session) -> Path | str:
+def check(cfg) -> None:
+    """Raise now what ``test(cfg)`` would say about its list, for those who train for days before they test."""
+    build_dataset(cfg.resolved()[0], "test")
+
+
+def _checkpoint_path(cfg, session: Session) -> str:
     """The checkpoint to test, in the published order: named, best, newest of the run, the one training began with."""
     if cfg.TEST.CHECKPOINT_FILE_PATH:
-        return cfg.TEST.CHECKPOINT_FILE_PATH
+        return str(pretrained.resolve_weights(cfg.TEST.CHECKPOINT_FILE_PATH, cfg.MODEL.WEIGHTS_DIR))
     best = checkpoint.best_path(session.output_dir)
     if cfg.TEST.TEST_BEST and not best.exists():
         raise FileNotFoundError(
@@ -70,7 +66,7 @@ def _checkpoint_path(cfg, session: Session) -> Path | str:
             "a file with TEST.CHECKPOINT_FILE_PATH, or write TEST.TEST_BEST False"
         )
     path = best if cfg.TEST.TEST_BEST else checkpoint.newest(session.output_dir / checkpoint.FOLDER)
-    named = cfg.TRAIN.INIT or (cfg.TRAIN.RESUME if cfg.TRAIN.RESUME != "auto" else "")
+    named = cfg.TRAIN.INIT or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if not path and named:
         path = pretrained.resolve_weights(named, cfg.MODEL.WEIGHTS_DIR)
     if not path:
@@ -78,7 +74,7 @@ def _checkpoint_path(cfg, session: Session) -> Path | str:
             f"nothing to test: {session.output_dir / checkpoint.FOLDER} holds no checkpoint; "
             "name one with TEST.CHECKPOINT_FILE_PATH"
         )
-    return path
+    return str(path)
 
 
 def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, dataset) -> dict:
@@ -87,6 +83,7 @@ def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, datase
     scored = evaluator.merge(records, dataset.views_per_video, cfg.DATA.ENSEMBLE_METHOD)
     labels = [dataset.label(int(index)) for index in scored.video_ids]
     view_labels = [dataset.label(int(index)) for index in records.video_ids]
+    evaluator.check_scored(scored, evaluation, dataset.name, len(dataset))
     clip = evaluator.measure(records.logits, view_labels, multi_label)
     clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
     summary = {
@@ -103,8 +100,8 @@ def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, datase
         "damaged": [{"path": dataset.name(index), "reason": reason} for index, reason in evaluation.damaged],
         "recipe": cfg.RECIPE,
         "checkpoint": str(path),
-        "list": str(Path(cfg.DATA.PATH_TO_DATA_DIR) / "test.csv"),
-        **environment.facts(),
+        "lists": cfg.DATA.PATH_TO_DATA_DIR,
+        **session.facts,
     }
     names = getattr(dataset, "class_names", None)
     results.write_predictions(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,15 +12,16 @@ import torch
 from torch import nn
 
 from slowfast.datasets.build import build_loader, preprocessing
-from slowfast.engine import evaluator, monitor, precision
+from slowfast.engine import evaluator, monitor
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.bad_videos import BadVideos
-from slowfast.engine.build import build_step, learning_rate, tensorboard_dir
+from slowfast.engine.build import build_step, evaluate, learning_rate, tensorboard_dir
 from slowfast.engine.session import Session, open_session
 from slowfast.engine.step import TrainStep
 from slowfast.models import complexity, pretrained
 from slowfast.models.build import build_model
-from slowfast.utils import checkpoint, distributed, environment, seeds
+from slowfast.models.layers import set_step_seed
+from slowfast.utils import checkpoint, distributed, seeds
 
 CHECKPOINT_FORMAT = 1
 
@@ -36,16 +38,17 @@ class Progress:
 
 
 def train(cfg) -> dict:
-    """Train as the config says and return what came of it.
+    """Train as the config says and return what came of it; a config that is not frozen is checked first.
 
     Runs in every process of the group that slowfast.utils.launch has set up, or alone. The result holds
     ``epochs``, ``steps``, ``skipped_steps``, ``best``, ``val`` (last validation), ``unreadable`` (path -> reason)
     and ``checkpoint`` (the newest, a path).
     """
+    cfg, notes = cfg.resolved()
     session = open_session(
         "training",
         cfg.OUTPUT_DIR,
-        cfg.dump(),
+        notes,
         num_gpus=cfg.NUM_GPUS,
         num_workers=cfg.DATA_LOADER.NUM_WORKERS,
         num_threads=cfg.NUM_THREADS,
@@ -56,6 +59,7 @@ def train(cfg) -> dict:
     model.to(session.device)
     step = build_step(cfg, session.device, distributed.wrap(model, session.device))
     progress = _start(cfg, session, model, step)
+    session.keep_config(cfg.dump())
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.TrainMonitor(
         recorder, log_period=cfg.LOG_PERIOD, steps_per_epoch=len(loader), max_epoch=cfg.SOLVER.MAX_EPOCH
@@ -68,18 +72,27 @@ def train(cfg) -> dict:
     _log_start(cfg, session, model, loader, step.dtype)
 
     rate = partial(learning_rate, cfg)
+    save = partial(_save, cfg, session, model, step, progress, loader)
     for epoch in range(progress.epoch + 1, cfg.SOLVER.MAX_EPOCH):
-        _train_epoch(step, loader, epoch, progress, rate, board, bad_videos, cfg.LOG_PERIOD)
+        _train_epoch(step, loader, epoch, progress, rate, board, bad_videos)
         progress.epoch = epoch
         checkpoint_due = _due(cfg.TRAIN.CHECKPOINT_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
         eval_due = _due(cfg.TRAIN.EVAL_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
         if cfg.BN.USE_PRECISE_STATS and (checkpoint_due or eval_due):
             _precise_bn(cfg, model, loader, step, epoch)
-        improved = eval_due and _validate(cfg, session, model, val_loader, step.prepare, progress, val_board)
-        if session.is_main and (checkpoint_due or cfg.TRAIN.SAVE_LATEST or improved):
-            _save(cfg, session, model, step, progress, loader, improved)
+        distributed.broadcast_buffers(model)  # what is validated is what is saved
+        keep = checkpoint_due or cfg.TRAIN.SAVE_LATEST
+        if keep:
+            save(checkpoint.epoch_path(session.output_dir, epoch + 1))
+        if eval_due and _validate(cfg, session, model, val_loader, progress, val_board):
+            save(checkpoint.best_path(session.output_dir))
+            if (
+                keep
+            ):  # once more, now that it can tell the best score; after the best one, in case we stop between
+                save(checkpoint.epoch_path(session.output_dir, epoch + 1))
         distributed.barrier()
     recorder.close()
+    newest = checkpoint.newest(session.output_dir / checkpoint.FOLDER) if session.is_main else None
     return {
         "epochs": progress.epoch + 1,
         "steps": progress.global_step,
@@ -87,7 +100,7 @@ def train(cfg) -> dict:
         "best": progress.best,
         "val": progress.val,
         "unreadable": {loader.dataset.name(index): reason for index, reason in bad_videos.reasons.items()},
-        "checkpoint": str(checkpoint.newest(session.output_dir / checkpoint.FOLDER) or ""),
+        "checkpoint": distributed.broadcast_object(newest and str(newest)),
     }
 
 
@@ -123,40 +136,51 @@ def _train_epoch(
     rate: Callable[[float], float],
     board: monitor.TrainMonitor,
     bad_videos: BadVideos,
-    log_period: int,
 ) -> None:
-    """One pass over the training videos; counts steps in ``progress``."""
+    """One pass over the training videos; counts steps in ``progress``.
+
+    Once per logging period all processes meet: numbers are averaged, and every process hears of every video
+    that could not be read, so that all of them stop together if there are too many.
+    """
     step.model.train()
     board.start_epoch(epoch)
+    reports: list = []
     for number, batch in enumerate(loader.epoch(epoch)):
         board.data_ready()
-        bad_videos.add(batch.reports)
+        reports += batch.reports
+        if not len(batch):
+            bad_videos.add(
+                reports
+            )  # raises: neither the videos of this batch nor any replacement could be read
         lr = rate(epoch + number / len(loader))
         optimizers.set_lr(step.optimizer, lr)
         result = step(batch, progress.global_step)
         progress.global_step += 1
-        board.step(
-            loss=result.loss,
-            top1_err=result.top1_err,
-            top5_err=result.top5_err,
-            grad_norm=result.grad_norm,
-            lr=lr,
-            batch_size=len(batch),
-        )
-        if progress.global_step % log_period == 0:
+        if board.step(lr=lr, batch_size=len(batch), **vars(result)) is not None:
             step.guard.check(epoch, lr)
+            _share_reports(reports, bad_videos)
     step.guard.check(epoch, rate(epoch + 1.0))
+    _share_reports(reports, bad_videos)
     board.end_epoch()
+
+
+def _share_reports(reports: list, bad_videos: BadVideos) -> None:
+    """Tell all processes what happened to the videos of each since the last time, and forget it."""
+    noteworthy = distributed.all_gather_objects(reports)
+    for part in noteworthy:
+        bad_videos.add(part)
+    reports.clear()
 
 
 def _start(cfg, session: Session, model: nn.Module, step: TrainStep) -> Progress:
     """Continue from TRAIN.RESUME, or take initial weights from TRAIN.INIT or UNIFORMER.PRETRAIN_NAME, or neither."""
     source = cfg.TRAIN.RESUME
-    if source == "auto":  # one process looks, so that all agree
-        found = checkpoint.newest(session.output_dir / checkpoint.FOLDER) if session.is_main else None
-        source = distributed.broadcast_object(found and str(found))
+    if source == "auto":  # one process looks, so that all agree; then the file of PySlowFast's name
+        named = "" if cfg.TRAIN.CHECKPOINT_EPOCH_RESET else cfg.TRAIN.CHECKPOINT_FILE_PATH
+        found = session.is_main and checkpoint.newest(session.output_dir / checkpoint.FOLDER)
+        source = distributed.broadcast_object(str(found or named))
     if source:
-        return _resume(cfg, session, Path(source), model, step)
+        return _resume(cfg, session, source, model, step)
     name = cfg.TRAIN.INIT or cfg.UNIFORMER.PRETRAIN_NAME
     if not name:
         session.log.info("training from scratch")
@@ -167,7 +191,7 @@ def _start(cfg, session: Session, model: nn.Module, step: TrainStep) -> Progress
     return Progress()
 
 
-def _resume(cfg, session: Session, path: Path, model: nn.Module, step: TrainStep) -> Progress:
+def _resume(cfg, session: Session, path: str, model: nn.Module, step: TrainStep) -> Progress:
     saved = checkpoint.load(path)
     global_batch = cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS
     if "optimizer_state" not in saved or "global_step" not in saved:
@@ -180,15 +204,27 @@ def _resume(cfg, session: Session, path: Path, model: nn.Module, step: TrainStep
             f"{path} was trained with {saved['global_batch']} videos a step, this run has {global_batch}: go on with "
             "the same TRAIN.BATCH_SIZE x NUM_SHARDS, or start a new run (another OUTPUT_DIR) with TRAIN.INIT"
         )
-    pretrained.fit(saved, model, replace_head=False)
-    step.optimizer.load_state_dict(saved["optimizer_state"])
-    step.scaler.load_state_dict(saved["scaler_state"])
-    session.log.info("resuming %s after epoch %d, step %d", path, saved["epoch"] + 1, saved["global_step"])
+    report = pretrained.fit(saved, model, replace_head=False)
+    optimizers.load_state(step.optimizer, saved["optimizer_state"], path)
+    if saved["scaler_state"]:  # empty where the run had no loss scaling so far
+        step.scaler.load_state_dict(saved["scaler_state"])
+    session.log.info(
+        "resuming %s after epoch %d, step %d\n%s",
+        path,
+        saved["epoch"] + 1,
+        saved["global_step"],
+        report.table(),
+    )
+    for line in difflib.ndiff(saved["cfg"].splitlines(), cfg.dump().splitlines()):
+        if line.startswith(("- ", "+ ")):
+            session.log.warning("config of the checkpoint (-) and of this run (+): %s", line)
     return Progress(saved["epoch"], saved["global_step"], saved["best"])
 
 
-def _save(cfg, session: Session, model, step: TrainStep, progress: Progress, loader, improved: bool) -> None:
-    """Write the epoch's checkpoint, the best one if it is, and remove what the retention rule does not keep."""
+def _save(cfg, session: Session, model, step: TrainStep, progress: Progress, loader, path: Path) -> None:
+    """Write a checkpoint, on rank 0, and remove what the retention rule does not keep."""
+    if not session.is_main:
+        return
     payload = {
         "format": CHECKPOINT_FORMAT,
         "epoch": progress.epoch,
@@ -202,11 +238,9 @@ def _save(cfg, session: Session, model, step: TrainStep, progress: Progress, loa
         "cfg": cfg.dump(),
         "class_names": getattr(loader.dataset, "class_names", None),
         "preprocessing": preprocessing(cfg),
-        "versions": environment.facts(),
+        "versions": session.facts,
     }
-    checkpoint.save(payload, checkpoint.epoch_path(session.output_dir, progress.epoch + 1))
-    if improved:
-        checkpoint.save(payload, checkpoint.best_path(session.output_dir))
+    checkpoint.save(payload, path)
     checkpoint.prune(session.output_dir / checkpoint.FOLDER, cfg.TRAIN.KEEP_CHECKPOINTS)
 
 
@@ -219,31 +253,29 @@ def _precise_bn(cfg, model: nn.Module, loader, step: TrainStep, epoch: int) -> N
     """Batch-norm statistics anew, from augmented training batches of this process; see fvcore."""
     from fvcore.nn.precise_bn import update_bn_stats  # here: importing fvcore.nn compiles things and warns
 
+    def inputs() -> Iterator[torch.Tensor]:
+        for number, batch in enumerate(loader.epoch(epoch)):
+            seed = seeds.derive(cfg.RNG_SEED, "precise bn", epoch, number, distributed.rank())
+            set_step_seed(model, seed)
+            yield step.prepare(batch.clips.to(step.device), batch.erase_boxes, batch.noise_seeds)
+
     model.train()
-    clips = (
-        step.prepare(batch.clips.to(step.device), batch.erase_boxes, batch.noise_seeds)
-        for batch in loader.epoch(epoch)
-    )
-    update_bn_stats(model, clips, min(cfg.BN.NUM_BATCHES_PRECISE, len(loader)))
+    update_bn_stats(model, inputs(), min(cfg.BN.NUM_BATCHES_PRECISE, len(loader)))
 
 
 def _validate(
-    cfg, session: Session, model, loader, prepare, progress: Progress, board: monitor.EvalMonitor
+    cfg, session: Session, model: nn.Module, loader, progress: Progress, board: monitor.EvalMonitor
 ) -> bool:
     """Score the validation list, one centre view per video; returns whether it is the best so far."""
     board.start(len(loader), progress.epoch)
-    sink = evaluator.RecordSink(cfg.MODEL.NUM_CLASSES)
-    evaluator.run(
+    evaluation = evaluate(
+        cfg,
+        session.device,
         model,
         loader,
-        prepare,
-        sink,
-        device=session.device,
-        views_per_batch=cfg.TEST.BATCH_SIZE // max(1, cfg.NUM_GPUS),
-        dtype=precision.resolve(cfg.TEST.MIXED_PRECISION, session.device),
-        progress=lambda logits, labels: board.step(**evaluator.batch_errors(logits, labels)),
+        lambda logits, labels: board.step(**evaluator.batch_errors(logits, labels)),
     )
-    evaluation, judged = sink.gather(), None
+    judged = None
     if evaluation is not None:
         judged = _judge(cfg, session, evaluation, loader.dataset, progress)
         board.end(evaluator.errors(judged), progress.global_step)
@@ -259,6 +291,7 @@ def _judge(cfg, session: Session, evaluation: evaluator.Evaluation, dataset, pro
     """Validation records to numbers; the videos that could not be read are named in the log."""
     scored = evaluator.merge(evaluation.records, dataset.views_per_video, cfg.DATA.ENSEMBLE_METHOD)
     labels = [dataset.label(int(index)) for index in scored.video_ids]
+    evaluator.check_scored(scored, evaluation, dataset.name, len(dataset))
     for index, reason in evaluation.unreadable:
         session.log.warning("validation leaves out an unreadable video: %s: %s", dataset.name(index), reason)
     return {

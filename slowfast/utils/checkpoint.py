@@ -89,8 +89,11 @@ def prune(folder: str | os.PathLike, keep: int) -> list[Path]:
     if keep == 0:
         return []
     surplus = [path for _, path in _by_step(Path(folder).glob("checkpoint_epoch_*.pyth"))[:-keep]]
-    for path in surplus:
-        path.unlink()
+    for path in [
+        *surplus,
+        *Path(folder).glob(".*.pyth.*.tmp"),
+    ]:  # and what saves that were killed left behind
+        path.unlink(missing_ok=True)
     return surplus
 
 
@@ -137,7 +140,10 @@ def _local(path: str | os.PathLike) -> Path:
     """The file on this machine; URL-like names are fetched (and cached) by iopath."""
     name = os.fspath(path)
     if "://" in name:
-        return Path(_path_manager().get_local_path(name))
+        try:
+            return Path(_path_manager().get_local_path(name))
+        except Exception as error:  # handlers raise errors of their own kinds
+            raise OSError(f"{name} could not be fetched: {error}") from error
     if not os.path.exists(name):
         raise FileNotFoundError(f"checkpoint not found: {name}")
     if os.path.isdir(name):

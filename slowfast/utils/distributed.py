@@ -129,6 +129,22 @@ def gather_objects(obj: Any) -> list[Any] | None:
     return gathered
 
 
+def all_gather_objects(obj: Any) -> list[Any]:
+    """The objects of all ranks in rank order, on every rank. They may differ in size."""
+    if world_size() == 1:
+        return [obj]
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, obj)
+    return gathered
+
+
+def broadcast_buffers(model: nn.Module) -> None:
+    """Give the model of every rank the buffers (batch-norm statistics) of rank 0's."""
+    if world_size() > 1:
+        for buffer in unwrap(model).buffers():
+            dist.broadcast(buffer, 0)
+
+
 def broadcast_object(obj: Any) -> Any:
     """Rank 0's object, on every rank."""
     if world_size() == 1:

@@ -124,11 +124,11 @@ def _run(
             distributed.init(place.backend, address, place.world_size, place.rank, round_name=name)
         result = function(*args)
         distributed.barrier()  # not after an error: the others may never come
+        distributed.shutdown()  # not after an error either: with NCCL it would wait for them
     except Exception as error:
         on_error(error)
         raise
     finally:
-        distributed.shutdown()
         _local_rank = 0
     return result if place.rank == 0 else None
 

@@ -212,13 +212,9 @@ def test_upstream_names_of_clipping(tmp_path):
     assert "limits every value" in notes[-1]
 
 
-def start(folder, *opts, checkpoint=False):
-    """(RESUME, INIT, number of notes) of a run whose OUTPUT_DIR holds a checkpoint or not."""
-    output = folder / "run"
-    if checkpoint:
-        (output / "checkpoints").mkdir(parents=True)
-        (output / "checkpoints" / "checkpoint_epoch_00001.pyth").touch()
-    cfg, notes = notes_of(folder, "OUTPUT_DIR", output, *opts)
+def start(folder, *opts):
+    """(RESUME, INIT, number of notes) of a run."""
+    cfg, notes = notes_of(folder, *opts)
     assert resolve(cfg) == cfg
     return cfg.TRAIN.RESUME, cfg.TRAIN.INIT, len(notes)
 
@@ -229,29 +225,18 @@ NOT_AUTO = ("TRAIN.AUTO_RESUME", "False")
 
 
 @pytest.mark.parametrize(
-    ("opts", "checkpoint", "expected"),
+    ("opts", "expected"),
     [
-        ((), False, ("auto", "", 1)),
-        (NOT_AUTO, False, ("", "", 0)),
-        (("TRAIN.RESUME", "auto"), False, ("auto", "", 0)),
-        (("TRAIN.RESUME", "a.pyth"), True, ("a.pyth", "", 0)),
-        (("TRAIN.INIT", "b.pyth"), False, ("auto", "b.pyth", 1)),
-        ((*FILE, *RESET), False, ("auto", "k400.pyth", 2)),
-        ((*FILE, *RESET, *NOT_AUTO), True, ("", "k400.pyth", 1)),
-        ((*FILE, *NOT_AUTO), True, ("k400.pyth", "", 1)),
-        (FILE, False, ("k400.pyth", "", 1)),
-        (FILE, True, ("auto", "", 1)),
+        ((), ("auto", "", 1)),
+        (NOT_AUTO, ("", "", 0)),
+        (("TRAIN.RESUME", "auto"), ("auto", "", 0)),
+        (("TRAIN.RESUME", "a.pyth"), ("a.pyth", "", 0)),
+        (("TRAIN.INIT", "b.pyth"), ("auto", "b.pyth", 1)),
+        ((*FILE, *RESET), ("auto", "k400.pyth", 2)),
+        ((*FILE, *RESET, *NOT_AUTO), ("", "k400.pyth", 1)),
+        ((*FILE, *NOT_AUTO), ("k400.pyth", "", 1)),
+        (FILE, ("auto", "", 2)),
     ],
 )
-def test_the_published_order_of_loading(tmp_path, opts, checkpoint, expected):
-    assert start(tmp_path, *opts, checkpoint=checkpoint) == expected
-
-
-def test_a_requeued_run_goes_on_from_its_own_checkpoint_not_from_the_file_it_began_with(tmp_path):
-    first = load_cfg(recipe(tmp_path), ["OUTPUT_DIR", tmp_path / "run", *FILE])
-    assert first.TRAIN.RESUME == "k400.pyth"
-    written = tmp_path / "resolved.yaml"
-    written.write_text(first.dump())
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "run" / "checkpoints" / "checkpoint_epoch_00001.pyth").touch()
-    assert load_cfg(written).TRAIN.RESUME == "auto"
+def test_names_of_pyslowfast_for_where_to_start(tmp_path, opts, expected):
+    assert start(tmp_path, *opts) == expected

@@ -17,9 +17,11 @@ BLACK = np.zeros((2, 2, 3))
 
 def lone_object(scene, *, x: float, y: float):
     """`scene` with one object, its centre at (x, y) in the picture, on a black ground without clutter."""
-    margin = synthetic._margin(scene.height, scene.width)
     one = {field.name: getattr(scene.objects, field.name)[:1] for field in dataclasses.fields(scene.objects)}
-    one |= {"centre": np.array([[x + margin, y + margin]]), "colour": np.full((1, 2, 3), 200.0)}
+    one |= {
+        "centre": np.array([[x - scene.width / 2, y - scene.height / 2]]),
+        "colour": np.full((1, 2, 3), 200.0),
+    }
     none = {field.name: getattr(scene.clutter, field.name)[:0] for field in dataclasses.fields(scene.clutter)}
     return dataclasses.replace(
         scene,
@@ -91,6 +93,29 @@ def test_a_frame_at_a_random_time_has_the_same_sizes_in_every_class():
             shares[label] += (np.abs(frames - render_scene(empty, label, 12)).max(1) > 8).mean() / 60
     assert shares.mean() > 0.1
     assert np.ptp(shares) < 0.12 * shares.mean()
+
+
+def test_a_frame_at_any_time_is_covered_alike_everywhere_in_every_class():
+    """No empty corner betrays that the scene has turned or moved."""
+    corners = np.zeros(8)
+    for seed in range(80):
+        scene = draw_scene(np.random.default_rng(seed), 32, 40, num_frames=24)
+        scene = dataclasses.replace(scene, drift=(0.0, 0.0), growth=0.0, size_phase=0.0)
+        empty = dataclasses.replace(scene, objects=_first(scene.objects, 0))
+        still = render_scene(empty, 0, 24)[0]
+        for label in range(8):
+            covered = np.abs(render_scene(scene, label, 24)[0] - still).max(0) > 8
+            corners[label] += (covered[:8, :8].mean() + covered[-8:, -8:].mean()) / 160
+    assert corners.mean() > 0.1
+    assert np.ptp(corners) < 0.25 * corners.mean()
+
+
+def test_the_scene_turns_about_the_middle_of_the_picture(scene):
+    measured = moments(
+        render_scene(lone_object(scene, x=78, y=48), 6, 5)
+    )  # to the right of the middle, clockwise
+    assert np.diff(measured["y"]).mean() == pytest.approx(30 * scene.spin, rel=0.15)
+    assert abs(np.diff(measured["x"]).mean()) < 0.3
 
 
 def _first(objects, count):

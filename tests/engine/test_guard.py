@@ -89,3 +89,13 @@ def test_too_many_in_a_row_end_the_run_with_a_report():
     take_step(model, optimizer, guard, scale=1.0)  # the third in a row happened between two readings
     with pytest.raises(FloatingPointError, match=r"3 steps in a row.*epoch 5.*0\.002.*5 steps skipped"):
         guard.check(4, 2e-3)
+
+
+def test_buffers_replaced_since_then_are_restored_too():
+    """As fvcore's precise BN does, which puts new tensors in place of the running statistics."""
+    model, optimizer = make()
+    guard = NonFiniteGuard(model, torch.device("cpu"), max_in_a_row=5)
+    model[1].running_mean = model[1].running_mean.clone() + 1
+    before = snapshot(model, optimizer)
+    take_step(model, optimizer, guard, scale=float("nan"))
+    assert_equal((snapshot(model, optimizer)[0], {}), (before[0], {}))

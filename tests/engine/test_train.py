@@ -169,6 +169,7 @@ def test_precise_bn_runs_through_fvcore(debug_cfg):
         "SOLVER.WARMUP_EPOCHS",
         "0",
     )
+    # Two epochs: training goes on with the statistics that were put in place.
     plain = train(debug_cfg("OUTPUT_DIR", str(debug_cfg().OUTPUT_DIR) + "-plain", *options[4:]))
     precise = train(debug_cfg(*options))
     one, other = (checkpoint.load(run["checkpoint"])["model_state"] for run in (plain, precise))
@@ -239,3 +240,102 @@ def test_too_many_unreadable_videos_stop_training_with_their_names(debug_cfg, tm
         ValueError, match=r"could not be read .*DATA.PATH_PREFIX(.|\n)*clips/train/.*no such file"
     ):
         train(cfg)
+
+
+def test_a_run_goes_on_in_another_precision(finished, debug_cfg):
+    _, result, _ = finished
+    resumed = train(
+        debug_cfg(
+            "TRAIN.RESUME", result["checkpoint"], "TRAIN.MIXED_PRECISION", "bf16", "SOLVER.MAX_EPOCH", "3"
+        )
+    )
+    assert resumed["epochs"] == 3 and resumed["steps"] == 9
+
+
+def test_resuming_names_what_changed_in_the_config(finished, debug_cfg, tmp_path):
+    _, result, _ = finished
+    train(debug_cfg("TRAIN.RESUME", result["checkpoint"], "SOLVER.BASE_LR", "0.5"))
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "-   BASE_LR: 0.001" in log and "+   BASE_LR: 0.5" in log
+    assert "matched" in log
+
+
+def test_the_file_of_pyslowfasts_name_is_resumed_unless_the_run_has_its_own(finished, debug_cfg, tmp_path):
+    _, result, folder = finished
+    first = str(folder / "checkpoints" / "checkpoint_epoch_00001.pyth")
+    assert train(debug_cfg("TRAIN.CHECKPOINT_FILE_PATH", first, "SOLVER.MAX_EPOCH", "2"))["steps"] == 6
+    again = train(debug_cfg("TRAIN.CHECKPOINT_FILE_PATH", first, "SOLVER.MAX_EPOCH", "3"))
+    assert again["steps"] == 9
+    assert "resuming " + str(tmp_path / "run") in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_between_periods_only_the_best_is_written_where_the_latest_is_not_wanted(debug_cfg, tmp_path):
+    train(debug_cfg("TRAIN.CHECKPOINT_PERIOD", "3", "TRAIN.SAVE_LATEST", "False", "SOLVER.MAX_EPOCH", "3"))
+    names = sorted(path.name for path in (tmp_path / "run").rglob("*.pyth"))
+    assert names == ["best.pyth", "checkpoint_epoch_00003.pyth"]
+
+
+def test_a_test_leaves_the_global_stream_alone(finished):
+    torch.manual_seed(78)
+    before = torch.get_rng_state()
+    run_test(finished[0])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_tree_that_nobody_resolved_is_checked_and_translated_first(finished, debug_cfg, tmp_path):
+    from slowfast.config import ConfigError
+
+    tree = debug_cfg().clone()
+    tree.defrost()
+    tree.TRAIN.RESUME, tree.TRAIN.CHECKPOINT_FILE_PATH = "", str(tmp_path / "none.pyth")
+    with pytest.raises(FileNotFoundError, match="none.pyth"):
+        train(tree)
+    tree.TEST.NUM_SPATIAL_CROPS = 2
+    with pytest.raises(ConfigError, match="NUM_SPATIAL_CROPS"):
+        run_test(tree)
+
+
+@pytest.mark.parametrize("change", [("SOLVER.OPTIMIZING_METHOD", "sgd"), ("SOLVER.OPTIMIZING_METHOD", "adam"),
+                                    ("SOLVER.ZERO_WD_1D_PARAM", "False")])  # fmt: skip
+def test_the_state_of_another_optimizer_is_refused(finished, debug_cfg, change):
+    _, result, _ = finished
+    with pytest.raises(ValueError, match=r"checkpoint_epoch_00002.pyth holds the state of another optimizer"):
+        train(debug_cfg("TRAIN.RESUME", result["checkpoint"], *change))
+
+
+def test_settings_of_the_optimizer_are_those_of_the_config_also_after_resuming(finished, debug_cfg):
+    _, result, _ = finished
+    changed = ("SOLVER.WEIGHT_DECAY", "0.5", "SOLVER.BETAS", "[0.5, 0.6]", "SOLVER.MAX_EPOCH", "3")
+    again = train(debug_cfg("TRAIN.RESUME", result["checkpoint"], *changed))
+    groups = checkpoint.load(again["checkpoint"])["optimizer_state"]["param_groups"]
+    assert {group["weight_decay"] for group in groups} == {0.0, 0.5}
+    assert all(tuple(group["betas"]) == (0.5, 0.6) for group in groups)
+
+
+def test_a_refused_start_leaves_the_config_of_the_run(finished, debug_cfg):
+    cfg, _, folder = finished
+    before = (folder / "config.yaml").read_bytes()
+    with pytest.raises(ValueError, match="videos a step"):
+        train(debug_cfg("OUTPUT_DIR", str(folder), "TRAIN.BATCH_SIZE", "4"))
+    assert (folder / "config.yaml").read_bytes() == before
+
+
+def test_weights_that_are_not_finite_give_no_accuracy(finished, debug_cfg, tmp_path):
+    _, result, _ = finished
+    saved = checkpoint.load(result["checkpoint"])
+    saved["model_state"]["head.bias"][0] = float("nan")
+    checkpoint.save(saved, tmp_path / "nan.pyth")
+    with pytest.raises(ValueError, match="96 of 96 views have scores that are not finite"):
+        run_test(debug_cfg("TEST.CHECKPOINT_FILE_PATH", str(tmp_path / "nan.pyth")))
+
+
+def test_a_test_without_one_readable_video_fails(finished, debug_cfg, tmp_path):
+    _, result, _ = finished
+    path = ("TEST.CHECKPOINT_FILE_PATH", result["checkpoint"])
+    with pytest.raises(ValueError, match=r"none of the 16 videos could be scored.*no such file.*PATH_PREFIX"):
+        run_test(debug_cfg("DATA.PATH_PREFIX", str(tmp_path / "wrong"), *path))
+
+
+def test_a_published_name_is_looked_up_for_a_test_too(debug_cfg):
+    with pytest.raises(FileNotFoundError, match="uniformer_small_k400_8x8.pth.*hosted|hosts? it"):
+        run_test(debug_cfg("TEST.CHECKPOINT_FILE_PATH", "uniformer_small_k400_8x8"))
