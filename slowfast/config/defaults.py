@@ -144,6 +144,10 @@ def _data(cfg: CfgNode) -> None:
 def _data_training(cfg: CfgNode) -> None:
     # ---------------------------------------------------------------------------- DATA: training crops, flip
     cfg.DATA.TRAIN_CROP_SIZE = 224  # side of a crop, pixels
+    # Random brightness, contrast and saturation of training clips, factors within 1 +- these strengths (0..1). The
+    # names are upstream's, where it serves self-supervised training; no published recipe of UniFormer uses it
+    cfg.DATA.SSL_COLOR_JITTER = False
+    cfg.DATA.SSL_COLOR_BRI_CON_SAT = [0.4, 0.4, 0.4]
     cfg.DATA.RANDOM_FLIP = True  # mirror half of the clips; not for classes that tell left from right
     # A crop of random area and shape: ranges [low, high] of area / frame area and of width / height; both are
     # given or neither

@@ -90,7 +90,6 @@ FOREIGN: tuple[tuple[str, Any, str], ...] = (
     ("DATA.SKIP_ROWS", _ZERO, "skipping of rows of a list"),
     ("DATA.COLOR_RND_GRAYSCALE", _ZERO, "random grey clips"),
     ("DATA.TIME_DIFF_PROB", _ZERO, "temporal differences as input"),
-    ("DATA.SSL_COLOR_JITTER", _OFF, "the colour jitter of self-supervised training"),
     ("DATA.SSL_*", ANY, ""),
     ("DATA.DUMMY_LOAD", _OFF, "re-use of one sample for all"),
     ("DATA.DECODING_SHORT_SIZE", ANY, ""),  # never read

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slowfast.datasets.sampling import linspace_float32
-from slowfast.datasets.transforms import Box, short_side_size
+from slowfast.datasets.transforms import COLOUR_CHANGES, Box, short_side_size
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -83,6 +83,23 @@ def draw_jittered_crop(
         size = round(rng.uniform(min_size, max_size))
     height, width = short_side_size(height, width, max(size, crop))
     return JitteredCrop(height, width, _place(height, width, crop, crop, rng))
+
+
+class ColourJitter(NamedTuple):
+    """Factors around 1, in the order in which they are applied; see transforms.jitter_colours."""
+
+    names: tuple[str, ...]
+    factors: tuple[float, ...]
+
+
+def draw_colour_jitter(strengths: Sequence[float], rng: np.random.Generator) -> ColourJitter:
+    """Factors of brightness, contrast and saturation, uniform within 1 +- their strength, in a random order.
+
+    Source: the colour jitter of PySlowFast's self-supervised training (DATA.SSL_COLOR_BRI_CON_SAT).
+    """
+    order = rng.permutation(len(COLOUR_CHANGES))
+    factors = [float(rng.uniform(1 - strengths[i], 1 + strengths[i])) for i in order]
+    return ColourJitter(tuple(COLOUR_CHANGES[i] for i in order), tuple(factors))
 
 
 def draw_flip(rng: np.random.Generator) -> bool:

@@ -159,6 +159,7 @@ def _train_views(cfg) -> TrainViews:
         motion_shift=data.TRAIN_JITTER_MOTION_SHIFT,
         jitter=tuple(data.TRAIN_JITTER_SCALES),
         inverse_jitter=data.INV_UNIFORM_SAMPLE,
+        colour_strengths=tuple(data.SSL_COLOR_BRI_CON_SAT) if data.SSL_COLOR_JITTER else None,
         random_flip=data.RANDOM_FLIP,
         erase_probability=aug.RE_PROB if aug.ENABLE else 0.0,
         erase_count=aug.RE_COUNT,

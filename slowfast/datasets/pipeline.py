@@ -46,7 +46,7 @@ def empty_views(num_frames: int, crop_size: int) -> Views:
 
 @dataclass(frozen=True)
 class TrainViews:
-    """Augmented copies of one training clip: RandAugment, crop, resize, flip, boxes to erase.
+    """Augmented copies of one training clip: RandAugment, crop, resize, colours, flip, boxes to erase.
 
     With ``area`` and ``aspect`` the crop is a random resized crop (or two, moving from the first to the second,
     with ``motion_shift``); without them the short side is jittered within ``jitter`` and a random crop is cut.
@@ -59,6 +59,7 @@ class TrainViews:
     motion_shift: bool = False
     jitter: tuple[int, int] = (256, 320)
     inverse_jitter: bool = False
+    colour_strengths: tuple[float, float, float] | None = None
     random_flip: bool = True
     erase_probability: float = 0.0
     erase_count: int = 1
@@ -72,6 +73,8 @@ class TrainViews:
         if self.policy is not None:
             clip = rand_augment.apply_operations(clip, rand_augment.draw_rand_augment(self.policy, rng))
         clip = self._crop(clip, rng)
+        if self.colour_strengths is not None:
+            clip = transforms.jitter_colours(clip, *augment.draw_colour_jitter(self.colour_strengths, rng))
         if self.random_flip and augment.draw_flip(rng):
             clip = transforms.flip(clip)
         size = self.crop_size

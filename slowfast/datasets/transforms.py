@@ -20,6 +20,8 @@ from torch.nn import functional
 
 Box = tuple[int, int, int, int]
 
+COLOUR_CHANGES = ("brightness", "contrast", "saturation")
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL and PySlowFast weigh R, G and B
 ERASE_MODES = ("pixel", "rand", "const")
 
 
@@ -146,6 +148,26 @@ def _channel_constants(values: tuple[float, ...], device: torch.device) -> Tenso
     """Numbers as a float32 tensor on the device, copied there once: each copy would make the host wait for it."""
     with torch.inference_mode(False):  # the first to ask may be inference, the next training
         return torch.tensor(values, dtype=torch.float32, device=device)
+
+
+def jitter_colours(clip: Tensor, names: Sequence[str], factors: Sequence[float]) -> Tensor:
+    """The clip (T, H, W, 3), R, G, B, with its colours blended with black, its mean grey or its own grey.
+
+    names: of COLOUR_CHANGES, applied in this order; a factor of 1 changes nothing, 0 gives the other colour alone.
+    "brightness" blends with black, "contrast" with the mean grey of each frame, "saturation" with the grey of each
+    pixel. uint8 is rounded once and floating point expected in 0..1; both are cut to their range.
+    """
+    largest = 1.0 if clip.is_floating_point() else 255.0
+    out = clip.to(torch.float32)
+    for name, factor in zip(names, factors, strict=True):
+        if name == "brightness":
+            out = out * factor
+        else:
+            grey = (out * out.new_tensor(LUMA)).sum(dim=-1, keepdim=True)
+            grey = grey.mean(dim=(1, 2), keepdim=True) if name == "contrast" else grey
+            out = torch.lerp(grey, out, factor)
+        out = out.clamp_(0.0, largest)
+    return out.to(clip.dtype) if clip.is_floating_point() else out.round_().to(clip.dtype)
 
 
 def reverse_channels(clip: Tensor) -> Tensor:

@@ -273,3 +273,16 @@ def test_draws_depend_on_the_generator_alone(draw):
     np.random.seed(2)
     assert draw(np.random.default_rng(9)) == first
     assert draw(np.random.default_rng(10)) != first
+
+
+def test_colour_factors_are_uniform_around_one_and_their_order_is_random():
+    rng = np.random.default_rng(0)
+    draws = [augment.draw_colour_jitter((0.4, 0.2, 0.0), rng) for _ in range(600)]
+    assert len({jitter.names for jitter in draws}) == 6
+    by_name = {name: [dict(zip(*jitter, strict=True))[name] for jitter in draws] for name in draws[0].names}
+    for name, strength in (("brightness", 0.4), ("contrast", 0.2)):
+        values = np.array(by_name[name])
+        assert values.min() >= 1 - strength and values.max() <= 1 + strength
+        assert values.mean() == pytest.approx(1, abs=0.02)
+        assert values.std() == pytest.approx(strength / np.sqrt(3), rel=0.1)
+    assert set(by_name["saturation"]) == {1.0}

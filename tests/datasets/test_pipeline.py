@@ -106,3 +106,12 @@ def test_erasing_follows_the_boxes_and_the_seeds_alone():
 def test_channels_are_reversed_last():
     views = EvalViews(scale=32, crop_size=32, num_crops=1)(random_clip(), [])
     assert torch.equal(to_device(views, reverse_channels=True), to_device(views).flip(1))
+
+
+def test_colours_are_changed_alike_in_all_frames_of_a_copy():
+    views = TrainViews(crop_size=32, area=(1.0, 1.0), aspect=(1.0, 1.0), random_flip=False)
+    coloured = TrainViews(**{**views.__dict__, "colour_strengths": (0.5, 0.0, 0.0)})
+    clips = random_clip(height=32, width=32) // 2
+    plain, changed = (make(clips, [np.random.default_rng(3)]).clips[0].float() for make in (views, coloured))
+    factors = (changed / plain.clamp(min=1))[plain > 40]
+    assert factors.std() < 0.01 and abs(factors.mean() - 1) > 0.02

@@ -252,3 +252,33 @@ def test_erasing_refuses_unknown_modes_and_boxes_outside():
         erased("noise", [(0, 0, 2, 2)])
     with pytest.raises(ValueError, match="does not lie in a frame of 20x16"):
         erased("const", [(10, 0, 7, 2)])
+
+
+# Colours
+def colours(dtype=torch.uint8):
+    clip = torch.tensor([[[[200, 100, 0], [40, 40, 40]]]], dtype=torch.uint8)
+    return clip if dtype is torch.uint8 else clip.to(dtype) / 255
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "expected"),
+    [
+        ("brightness", 0.5, [[100, 50, 0], [20, 20, 20]]),
+        ("brightness", 2.0, [[255, 200, 0], [80, 80, 80]]),  # cut at white
+        ("contrast", 0.0, [[79, 79, 79], [79, 79, 79]]),  # greys 118.5 and 40, mean 79.25
+        ("saturation", 0.0, [[118, 118, 118], [40, 40, 40]]),
+        ("saturation", 1.0, [[200, 100, 0], [40, 40, 40]]),
+    ],
+)
+def test_colours_are_blended_with_black_mean_grey_or_own_grey(name, factor, expected):
+    changed = transforms.jitter_colours(colours(), [name], [factor])
+    assert changed.dtype is torch.uint8
+    assert (changed[0, 0].int() - torch.tensor(expected)).abs().max() <= 1
+    floats = transforms.jitter_colours(colours(torch.float32), [name], [factor])
+    assert (changed.float() / 255 - floats).abs().max() <= 0.5001 / 255
+
+
+def test_colour_changes_are_applied_in_the_order_given():
+    one = transforms.jitter_colours(colours(), ["brightness", "contrast"], [1.5, 0.5])
+    other = transforms.jitter_colours(colours(), ["contrast", "brightness"], [0.5, 1.5])
+    assert not torch.equal(one, other)
