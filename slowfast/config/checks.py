@@ -156,7 +156,9 @@ def _reading(cfg: CfgNode) -> Iterator[str]:
         value = _value(cfg, key)
         if len(value) != 3:
             yield f"{key} is {value}; it must hold one number for each of the 3 channels"
-    if len(data.SSL_COLOR_BRI_CON_SAT) != 3 or not all(0 <= value <= 1 for value in data.SSL_COLOR_BRI_CON_SAT):
+    if len(data.SSL_COLOR_BRI_CON_SAT) != 3 or not all(
+        0 <= value <= 1 for value in data.SSL_COLOR_BRI_CON_SAT
+    ):
         yield f"DATA.SSL_COLOR_BRI_CON_SAT is {data.SSL_COLOR_BRI_CON_SAT}; it must be three numbers from 0 to 1"
     if any(value <= 0 for value in data.STD):
         yield f"DATA.STD is {data.STD}; its numbers must be above 0"

@@ -139,11 +139,6 @@ def _segment_bounds(length: int, num_frames: int) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------------------
 # Views and order
 # ----------------------------------------------------------------------------------------------------------
-def view_of(view: int, num_crops: int) -> tuple[int, int]:
-    """(clip, crop) of view number `view` of a video; crop counts 0 .. num_crops - 1, see `crop_position`."""
-    return divmod(view, num_crops)
-
-
 def crop_position(crop: int, num_crops: int) -> int:
     """Where a crop lies on the long side of the frame: 0 left or top, 1 centre, 2 right or bottom.
 

@@ -72,24 +72,25 @@ class ClipSampler:
 
     def __call__(self, length: int, fps: float | None, rng: np.random.Generator) -> np.ndarray:
         """Frame numbers, int64 (clips, T), for a video of ``length`` frames."""
-        clips = [self._clip(number, length, fps, rng) for number in range(self.num_clips or 1)]
+        clips = self._segments(length, rng) if self.rule == "segments" else self._dense(length, fps, rng)
         return np.stack([sampling.frame_order(clip, self.frame_order, rng) for clip in clips])
 
-    def _clip(self, number: int, length: int, fps: float | None, rng: np.random.Generator) -> np.ndarray:
-        if self.rule == "segments":
-            if self.num_clips is None:
-                return sampling.segment_indices_random(length, self.num_frames, rng)
-            return sampling.segment_indices(length, self.num_frames, number, self.num_clips)
+    def _segments(self, length: int, rng: np.random.Generator) -> list[np.ndarray]:
+        if self.num_clips is None:
+            return [sampling.segment_indices_random(length, self.num_frames, rng)]
+        clips = range(self.num_clips)
+        return [sampling.segment_indices(length, self.num_frames, clip, self.num_clips) for clip in clips]
+
+    def _dense(self, length: int, fps: float | None, rng: np.random.Generator) -> np.ndarray:
         if self.unit == "seconds" and not fps:
             raise UnreadableVideo("the file states no frame rate, which DATA.SAMPLING_UNIT seconds needs")
         span = sampling.clip_span(
             self.num_frames, self.sampling_rate, unit=self.unit, fps=fps, target_fps=self.target_fps
         )
-        if self.num_clips is None:
-            start = sampling.random_start(length, span, rng)
-        else:
-            start = sampling.clip_start(length, span, number, self.num_clips, self.use_offset)
-        return sampling.dense_indices(start, span, self.num_frames, length)
+        if self.num_clips is not None:
+            return sampling.all_clips(length, span, self.num_frames, self.num_clips, self.use_offset)
+        start = sampling.random_start(length, span, rng)
+        return sampling.dense_indices(start, span, self.num_frames, length)[None]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,8 @@ import hashlib
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
 
 
 def derive(*keys: int | str) -> int:
@@ -34,19 +30,6 @@ def derive(*keys: int | str) -> int:
 def numpy_generator(*keys: int | str) -> np.random.Generator:
     """A NumPy generator whose stream is a function of the keys alone."""
     return np.random.Generator(np.random.Philox(key=derive(*keys)))
-
-
-def torch_generator(device: torch.device | str, *keys: int | str) -> torch.Generator:
-    """A torch generator on `device` whose stream is a function of the keys alone.
-
-    Streams of different device types differ for equal keys: draw on the CPU where results must not depend on
-    the device.
-    """
-    import torch  # here, because reading video in workers needs seeds but not torch
-
-    generator = torch.Generator(device=device)
-    generator.manual_seed(derive(*keys))
-    return generator
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def test_frames_of_whole_published_data_sets():
         span = sampling.clip_span(case["NUM_FRAMES"], case["SAMPLING_RATE"])
         for item in case["items"]:
             video, view = divmod(item["item"], num_clips * num_crops)
-            clip, crop = sampling.view_of(view, num_crops)
+            clip, crop = divmod(view, num_crops)
             clips = sampling.all_clips(
                 case["video_frames"][video], span, case["NUM_FRAMES"], num_clips, case["USE_OFFSET_SAMPLING"]
             )
@@ -176,14 +176,12 @@ def test_random_segments_stay_in_their_segment_and_reach_its_ends():
     assert drawn.max(axis=0).tolist() == [5, 10, 15, 20, 26, 31, 36, 41]
 
 
-def test_views_count_crops_fastest():
-    assert [sampling.view_of(view, 3) for view in range(4)] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+def test_three_crops_are_left_centre_right():
     assert [sampling.crop_position(crop, 3) for crop in range(3)] == [0, 1, 2]
 
 
 def test_a_single_crop_is_the_centre_also_for_frame_folders():
     """Published: frame folders take v mod 1 = 0, the left or top crop. Ours: the centre for all data sets."""
-    assert sampling.view_of(3, 1) == (3, 0)
     assert sampling.crop_position(0, 1) == 1
 
 
