@@ -10,7 +10,8 @@ from slowfast.engine import evaluator, precision, schedule
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.guard import NonFiniteGuard
 from slowfast.engine.step import Mixing, TrainStep
-from slowfast.models import losses
+from slowfast.models import complexity, losses
+from slowfast.models.build import build_model
 from slowfast.utils import distributed
 
 
@@ -107,6 +108,14 @@ def _optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
         nesterov=solver.NESTEROV,
         betas=tuple(solver.BETAS),
     )
+
+
+def view_cost(cfg) -> dict[str, int]:
+    """Parameters and multiply-accumulates of one test view, {"parameters": ..., "macs": ...}; no weights are made."""
+    with torch.device("meta"):
+        model = build_model(cfg)
+    side = cfg.DATA.TEST_CROP_SIZE
+    return complexity.count(model, (1, cfg.DATA.INPUT_CHANNEL_NUM[0], cfg.DATA.NUM_FRAMES, side, side))
 
 
 def evaluate(cfg, device: torch.device, model: nn.Module, loader, progress) -> evaluator.Evaluation | None:

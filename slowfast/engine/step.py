@@ -42,6 +42,9 @@ class StepResult:
 class TrainStep:
     """Everything that stays the same from step to step.
 
+    ``model`` gives logits (B, K), or a tuple of them, one for each head: then the loss is the mean over the heads,
+    as in the published lightweight models, and the errors are those of the first head.
+
     ``prepare`` turns views on the device into model input. All randomness of a pass (mixing, drop path, dropout)
     is a function of (seed, passes before it, rank), so a checkpoint needs no random state.
     """
@@ -88,10 +91,11 @@ class TrainStep:
         labels = batch.labels.to(self.device, non_blocking=True)
         clips, targets = self._mix(clips, labels, number, rank)
         with precision.autocast(self.device, self.dtype):
-            logits = self.model(clips)
-        loss = self.guard.poison(self.loss(logits.float(), targets))
+            outputs = self.model(clips)
+        heads = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss = self.guard.poison(self._loss(heads, targets))
         self.scaler.scale(loss * share).backward()
-        return loss.detach(), *self._errors(logits.detach(), labels, targets)
+        return loss.detach(), *self._errors(heads[0].detach(), labels, targets)
 
     def _mix(self, clips: torch.Tensor, labels: torch.Tensor, number: int, rank: int):
         if self.mixing is None:
@@ -107,6 +111,9 @@ class TrainStep:
         )
         targets = mixup.mix_targets(labels, self.num_classes, mix.lam, self.mixing.smoothing)
         return mixup.apply_mix(clips, mix), targets
+
+    def _loss(self, heads: Sequence[torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
+        return sum(self.loss(logits.float(), targets) for logits in heads) / len(heads)
 
     @torch.no_grad()
     def _errors(self, logits: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor):

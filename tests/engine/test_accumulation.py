@@ -47,7 +47,8 @@ def batch_of(first, last):
     clips = torch.randint(0, 256, (8, 2, 2, 2, 3), dtype=torch.uint8, generator=generator)
     numbers = torch.arange(first, last)
     boxes = torch.zeros(last - first, 0, 4, dtype=torch.int64)
-    return Batch(clips[first:last], numbers % 3, numbers, 0 * numbers, boxes, numbers, ())
+    rows = torch.arange(last - first)
+    return Batch(clips[first:last], numbers % 3, numbers, 0 * numbers, rows, boxes, numbers, ())
 
 
 def three_steps(cuts):
