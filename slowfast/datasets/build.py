@@ -90,6 +90,8 @@ def preprocessing(cfg) -> dict:
         "use_offset_sampling": data.USE_OFFSET_SAMPLING,
         "test_scale": data.TEST_SCALE or data.TEST_CROP_SIZE,
         "test_crop_size": data.TEST_CROP_SIZE,
+        "test_whole_frame": data.TEST_WHOLE_FRAME,
+        "antialias": data.ANTIALIAS,
         "mean": list(data.MEAN),
         "std": list(data.STD),
         "channel_order": "BGR" if data.REVERSE_INPUT_CHANNEL else "RGB",
@@ -161,13 +163,21 @@ def _train_views(cfg) -> TrainViews:
         inverse_jitter=data.INV_UNIFORM_SAMPLE,
         colour_strengths=tuple(data.SSL_COLOR_BRI_CON_SAT) if data.SSL_COLOR_JITTER else None,
         random_flip=data.RANDOM_FLIP,
+        antialias=data.ANTIALIAS,
         erase_probability=aug.RE_PROB if aug.ENABLE else 0.0,
         erase_count=aug.RE_COUNT,
     )
 
 
 def _eval_views(cfg, num_crops: int) -> EvalViews:
-    return EvalViews(cfg.DATA.TEST_SCALE or cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE, num_crops)
+    data = cfg.DATA
+    return EvalViews(
+        data.TEST_SCALE or data.TEST_CROP_SIZE,
+        data.TEST_CROP_SIZE,
+        num_crops,
+        whole_frame=data.TEST_WHOLE_FRAME,
+        antialias=data.ANTIALIAS,
+    )
 
 
 def _class_names(cfg) -> list[str] | None:
