@@ -20,6 +20,8 @@ CHOICES = {
     "TRAIN.MIXED_PRECISION": PRECISIONS,
     "TEST.MIXED_PRECISION": PRECISIONS,
     "TEST.NUM_SPATIAL_CROPS": (1, 3),
+    "TEST.HAS_LABELS": ("auto", True, False),
+    "DATA.SPLIT": (1, 2, 3),
     "DATA.DECODING_BACKEND": ("pyav", "decord", "torchvision"),
     "DATA.SAMPLING_UNIT": ("frames", "seconds"),
     "DATA.FRAME_ORDER": ("forward", "reversed", "shuffled"),
@@ -58,6 +60,8 @@ NOT_NEGATIVE = (
     "NUM_THREADS",
     "TRAIN.KEEP_CHECKPOINTS",
     "DATA_LOADER.NUM_WORKERS",
+    "DATA.CACHE_SHORT_SIDE",
+    "DATA.CACHE_GB",
     "MIXUP.ALPHA",
     "MIXUP.CUTMIX_ALPHA",
     "BN.WEIGHT_DECAY",
@@ -175,6 +179,22 @@ def _reading(cfg: CfgNode) -> Iterator[str]:
         )
 
 
+def _lists(cfg: CfgNode) -> Iterator[str]:
+    for key, values, example in (
+        ("DATA.IMAGE_TEMPLATE", (1, 2), "img_{:05d}.jpg for img_00001.jpg, img_00002.jpg, ..."),
+        ("DATA.LABEL_PATH_TEMPLATE", ("train", "val"), "{}.txt for train.txt and val.txt"),
+    ):
+        template = _value(cfg, key)
+        try:
+            filled = {template.format(value) for value in values}
+        except (IndexError, KeyError, ValueError, AttributeError):
+            filled = set()
+        if len(filled) != len(values):
+            yield f"{key} is {template!r}; it must have one place to fill, such as {example}"
+    if any(count < 1 for count in cfg.TEST.NUM_TEMPORAL_CLIPS):
+        yield f"TEST.NUM_TEMPORAL_CLIPS is {cfg.TEST.NUM_TEMPORAL_CLIPS}; its numbers must be 1 or more"
+
+
 def _crops(cfg: CfgNode) -> Iterator[str]:
     data = cfg.DATA
     yield from _range("DATA.TRAIN_JITTER_SCALES", data.TRAIN_JITTER_SCALES)
@@ -285,6 +305,7 @@ RULES = (
     _run,
     _start,
     _reading,
+    _lists,
     _crops,
     _augmentation,
     _labels,
