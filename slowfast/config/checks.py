@@ -299,6 +299,34 @@ def _stages(cfg: CfgNode) -> Iterator[str]:
         )
 
 
+def _light(cfg: CfgNode) -> Iterator[str]:
+    """Lightweight models: rules for each block of stages 3 and 4, whose lists depend on the depth."""
+    family = cfg.UNIFORMER
+    depth = family.DEPTH
+    if not cfg.MODEL.MODEL_NAME.lower().startswith("uniformer_light") or len(depth) != 4 or min(depth) < 1:
+        return
+    if family.SPLIT:
+        yield f"UNIFORMER.SPLIT True is not for MODEL.MODEL_NAME {cfg.MODEL.MODEL_NAME}: write False"
+    for name, allowed, holds in (
+        ("PRUNE_RATIO", "above 0, to 1", lambda value: 0 < value <= 1),
+        ("TRADE_OFF", "from 0 to 1", lambda value: 0 <= value <= 1),
+    ):
+        lists = family[name]
+        if [len(values) for values in lists] != [0, 0, *depth[2:]]:
+            published = [[], [], [1, *[0.5] * (depth[2] - 1)], [0.5] * depth[3]]
+            yield (
+                f"UNIFORMER.{name} is {lists}; with UNIFORMER.DEPTH {depth} it must be two empty lists, then lists of "
+                f"{depth[2]} and {depth[3]} numbers, one for each block. As published, write {published}"
+            )
+        elif not all(holds(value) for values in lists for value in values):
+            yield f"UNIFORMER.{name} is {lists}; its numbers must be {allowed}"
+        elif name == "PRUNE_RATIO" and lists[2][0] != 1:
+            yield (
+                f"UNIFORMER.PRUNE_RATIO starts stage 3 with {lists[2][0]}; it must be 1 there, because no block before "
+                "has scored the tokens"
+            )
+
+
 RULES = (
     _choices,
     _ranges,
@@ -312,4 +340,5 @@ RULES = (
     _schedule,
     _optimizer,
     _stages,
+    _light,
 )

@@ -251,6 +251,7 @@ def _uniformer(cfg: CfgNode) -> None:
     cfg.UNIFORMER.PRUNE_RATIO = [[], [], [1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
     cfg.UNIFORMER.TRADE_OFF = [[], [], [1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
     cfg.UNIFORMER.INIT_VALUE = 0.1  # and start of their layer scale
+    cfg.UNIFORMER.AVERAGE_HEADS = False  # and scores from the mean of both heads, not the first alone (here)
 
 
 def _solver(cfg: CfgNode) -> None:
