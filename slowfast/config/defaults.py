@@ -137,12 +137,21 @@ def _data(cfg: CfgNode) -> None:
     cfg.DATA.FRAME_ORDER = "forward"
     cfg.DATA.INPUT_CHANNEL_NUM = [3]  # channels of the model's input, one pathway (here; published: [3, 3])
     cfg.DATA.REVERSE_INPUT_CHANNEL = False  # RGB -> BGR, for weights trained on BGR
+    # For small sets: shrink frames to this short side, antialiased, and keep them in memory, so that later epochs
+    # decode nothing; 0: off (here)
+    cfg.DATA.CACHE_SHORT_SIDE = 0
+    cfg.DATA.CACHE_GB = 2.0  # most memory for that in each loader worker; what does not fit is decoded anew (here)
+    # Resize with antialiasing, in training and test: better for clips made several times smaller, but not what
+    # published weights were trained with (here)
+    cfg.DATA.ANTIALIAS = False
     cfg.DATA.MEAN = [0.45, 0.45, 0.45]  # taken from pixels in 0..1, per channel
     cfg.DATA.STD = [0.225, 0.225, 0.225]  # and then divided by this
 
     # -------------------------------------------------------------------------- DATA: validation and testing
     cfg.DATA.TEST_CROP_SIZE = 256  # side of a crop, pixels
     cfg.DATA.TEST_SCALE = 0  # short side before cropping, pixels; 0: TEST_CROP_SIZE (here)
+    # The one view of a clip is the whole frame, squeezed into a square of TEST_CROP_SIZE, instead of a crop (here)
+    cfg.DATA.TEST_WHOLE_FRAME = False
     # How the views of a video become one score: sum (of logits) | softmax (mean of probabilities, here) | max
     cfg.DATA.ENSEMBLE_METHOD = "sum"
 
@@ -187,6 +196,10 @@ def _augmentation(cfg: CfgNode) -> None:
     cfg.AUG.RE_PROB = 0.25  # random erasing: probability per clip
     cfg.AUG.RE_MODE = "pixel"  # pixel (noise) | rand (one colour a frame) | const (grey)
     cfg.AUG.RE_COUNT = 1  # most boxes per clip
+    # A still frame of another clip of the batch is blended into all frames of a clip, with up to this share of it:
+    # what moves then tells more than where it moves. Probability per clip; no published recipe uses it (here)
+    cfg.AUG.BACKGROUND_PROB = 0.0
+    cfg.AUG.BACKGROUND_SHARE = 0.5
     cfg.AUG.RE_SPLIT = False  # without effect; in the published files
 
     # ------------------------------------------------------------------------------------------------ MIXUP

@@ -29,6 +29,14 @@ class Mixing:
 
 
 @dataclass(frozen=True)
+class StillBackground:
+    """Settings of still backgrounds; see slowfast.datasets.mixup.draw_background."""
+
+    probability: float
+    max_share: float
+
+
+@dataclass(frozen=True)
 class StepResult:
     """Scalars on the device: loss, top-1 and top-5 error in percent (None for several labels), gradient norm."""
 
@@ -60,6 +68,7 @@ class TrainStep:
     seed: int
     dtype: torch.dtype | None = None
     mixing: Mixing | None = None
+    background: StillBackground | None = None
     max_grad_norm: float | None = None
     max_grad_value: float | None = None
 
@@ -89,6 +98,7 @@ class TrainStep:
             batch.clips.to(self.device, non_blocking=True), batch.erase_boxes, batch.noise_seeds
         )
         labels = batch.labels.to(self.device, non_blocking=True)
+        clips = self._with_background(clips, number, rank)
         clips, targets = self._mix(clips, labels, number, rank)
         with precision.autocast(self.device, self.dtype):
             outputs = self.model(clips)
@@ -96,6 +106,18 @@ class TrainStep:
         loss = self.guard.poison(self._loss(heads, targets))
         self.scaler.scale(loss * share).backward()
         return loss.detach(), *self._errors(heads[0].detach(), labels, targets)
+
+    def _with_background(self, clips: torch.Tensor, number: int, rank: int) -> torch.Tensor:
+        if self.background is None:
+            return clips
+        background = mixup.draw_background(
+            seeds.numpy_generator(self.seed, "background", number, rank),
+            num_clips=clips.shape[0],
+            num_frames=clips.shape[2],
+            prob=self.background.probability,
+            max_share=self.background.max_share,
+        )
+        return mixup.apply_background(clips, background)
 
     def _mix(self, clips: torch.Tensor, labels: torch.Tensor, number: int, rank: int):
         if self.mixing is None:

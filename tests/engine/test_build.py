@@ -52,7 +52,9 @@ def test_both_rules_give_the_published_rates_of_four_machines_and_are_not_applie
 
 def test_a_rule_that_adds_nothing_is_named():
     cfg = get_cfg()
-    cfg.merge_from_list(["NUM_SHARDS", 2, "SOLVER.REFERENCE_BATCH", 64, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", True])
+    cfg.merge_from_list(
+        ["NUM_SHARDS", 2, "SOLVER.REFERENCE_BATCH", 64, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", True]
+    )
     notes = []
     resolve(cfg, notes)
     assert any("BASE_LR_SCALE_NUM_SHARDS adds nothing" in note for note in notes)
