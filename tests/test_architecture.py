@@ -268,6 +268,6 @@ def test_functions_and_files_stay_short():
 
 
 @pytest.mark.skipif(os.name == "nt", reason="files have no executable bit there")
-@pytest.mark.parametrize("name", [".ci/run", "tools/run_net.py"])
+@pytest.mark.parametrize("name", [".ci/run", "tools/make_tables.py", "tools/run_net.py"])
 def test_scripts_can_be_started(name):
     assert os.access(ROOT / name, os.X_OK)
