@@ -70,6 +70,7 @@ def test_frame_folders_train_and_test_and_bad_ones_are_named(trained):
     assert epoch["global_step"] == 2 and epoch["skipped_steps"] == 0
     assert (results["num_scored"], results["num_total"], results["views"]) == (12, 13, "4x3x1")
     assert results["unreadable"] == [{"path": "gone", "reason": "no such folder"}]
+    assert Path(results["list"]).name == "somesomev2_rgb_validation_split.txt"
     assert (
         set(results["video"]) == {"top1", "top5"}
         and "no_accuracy" not in results

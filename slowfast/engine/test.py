@@ -114,6 +114,7 @@ def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, datase
         "recipe": cfg.RECIPE,
         "checkpoint": str(path),
         "lists": cfg.DATA.PATH_TO_DATA_DIR,
+        "list": getattr(dataset, "list_path", ""),
         **session.facts,
     }
     names = getattr(dataset, "class_names", None)

@@ -207,9 +207,21 @@ def test_splits(tmp_path, name):
 
 def test_a_missing_list_names_every_place_looked_at(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"list_val.txt, .*val.csv, .*split2.list_val.txt, .*split2.val.csv"
+        FileNotFoundError, match=r"split2.list_val.txt or .*split2.val.csv: no such file .*for val"
     ):
         build_dataset(config("hmdb51", tmp_path, DATA__SPLIT=2), "val")
+    with pytest.raises(
+        FileNotFoundError, match=r"test.csv: no such file .*PATH_TO_DATA_DIR says where lists lie$"
+    ):
+        build_dataset(config("kinetics", tmp_path), "test")
+
+
+def test_lists_of_one_split_are_not_mixed_with_others(tmp_path):
+    (tmp_path / "split1").mkdir()
+    (tmp_path / "split1" / "test.csv").write_text("a.avi 0\n")
+    (tmp_path / "train.csv").write_text("a.avi 0\n")
+    with pytest.raises(FileNotFoundError, match="test.csv: no such file"):
+        build_dataset(config("ucf101", tmp_path), "test")
 
 
 def test_seconds_need_a_frame_rate(folders):
