@@ -12,7 +12,7 @@ from PIL import Image
 
 from slowfast.config import get_cfg
 from slowfast.datasets.build import KINDS, build_dataset, build_device_stage
-from slowfast.datasets.video_dataset import FrameFolders, VideoFiles
+from slowfast.datasets.video_dataset import ClipSampler, FrameFolders, VideoFiles
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "sampling.json").read_text())
 HEIGHT, WIDTH = 32, 44
@@ -135,6 +135,40 @@ def test_training_on_folders_draws_by_segment_or_by_clip(folders):
         one, same, later = dataset[0, 2], dataset[0, 2], dataset[1, 2]
         assert torch.equal(one.views.clips, same.views.clips)
         assert not torch.equal(one.views.clips, later.views.clips)
+
+
+def test_hmdb_validates_on_the_centre_clip():
+    """Published: the first of TEST.NUM_ENSEMBLE_VIEWS clips. Ours: the one in the middle."""
+    published = [0, 4, 8, 13, 17, 22, 26, 31]
+    golden = GOLDEN["hmdb_dataset_test"]["items"][
+        12
+    ]  # the first clip of the third video, which has 90 frames
+    assert [number - 1 for number in golden["frame_indices"]] == published
+    ours = [29, 33, 37, 42, 46, 51, 55, 60]
+    sampler = ClipSampler(num_frames=8, sampling_rate=4, num_clips=1, use_offset=True)
+    assert sampler(90, None, np.random.default_rng(0)).tolist() == [ours]
+
+
+@pytest.mark.parametrize("num_clips", [1, 3])
+def test_video_files_and_folders_of_their_frames_give_the_same_frames(
+    tmp_path, numbered, numbered_picture, read_numbers, num_clips
+):
+    """Something-Something V2 needs no extraction: segments of the decoded frames are those of the folder."""
+    (tmp_path / "7.webm").write_bytes(numbered("webm", "libvpx-vp9", 37))
+    (tmp_path / "7").mkdir()
+    for number in range(37):
+        Image.fromarray(numbered_picture(number)).save(tmp_path / "7" / f"img_{number + 1:05d}.png")
+    seen = {}
+    for media, line in (("file", "7.webm 0"), ("folder", "7 37 0")):
+        (tmp_path / "test.csv").write_text(f"{line}\n")
+        dataset = build_dataset(config("ssv2", tmp_path, TEST__NUM_ENSEMBLE_VIEWS=num_clips), "test")
+        with dataset.open_media(dataset.table, 0) as reader:
+            indices = dataset.sampler(reader.num_frames, reader.fps, np.random.default_rng(0))
+            seen[media] = read_numbers(reader.read(indices.ravel()))
+    # Segments of 4.5 frames begin at 0, 4.5, 9, 13.5, ..., rounded to even; their middle is 2 further on.
+    middle = [2, 6, 11, 16, 20, 24, 29, 34]
+    assert seen["file"] == seen["folder"] and len(seen["file"]) == 8 * num_clips
+    assert num_clips > 1 or seen["file"] == middle
 
 
 # Names, lists and formats -----
