@@ -89,19 +89,19 @@ def _why_unlabelled(cfg, dataset) -> str:
 
 def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, dataset, unlabelled: str) -> dict:
     """Records to results.json, predictions.csv, scores.npz and maybe submission.csv; the content of the first."""
-    views = sampling.view_ranges(clip_counts(cfg), cfg.TEST.NUM_SPATIAL_CROPS)
-    records = evaluation.records.of_views(views[cfg.TEST.NUM_ENSEMBLE_VIEWS])
+    records = evaluation.records.of_views(range(dataset.views_per_video))
     scored = evaluator.merge(records, dataset.views_per_video, cfg.DATA.ENSEMBLE_METHOD)
     evaluator.check_scored(scored, evaluation, dataset.name, len(dataset))
     equal = evaluator.num_equal_crops(records, cfg.TEST.NUM_SPATIAL_CROPS)
     if equal:
         session.log.info("%d clips are square: all their crops are the same and were computed once", equal)
     clip = _measure(cfg, records.video_ids, records.logits, dataset, unlabelled)
+    by_clips = _by_clips(cfg, evaluation, dataset, unlabelled) if cfg.TEST.NUM_TEMPORAL_CLIPS else {}
     summary = {
         "video": _measure(cfg, scored.video_ids, scored.scores, dataset, unlabelled),
         "clip": {name: value for name, value in clip.items() if name != "top5"},
         **({"no_accuracy": unlabelled} if unlabelled else {}),
-        **({"by_clips": _by_clips(cfg, evaluation, dataset, unlabelled)} if len(views) > 1 else {}),
+        **({"by_clips": by_clips} if by_clips else {}),
         "num_scored": len(scored.video_ids),
         "num_total": len(dataset),
         "views": _views(cfg, cfg.TEST.NUM_ENSEMBLE_VIEWS),
@@ -169,18 +169,17 @@ def _predictions(scored: evaluator.VideoScores, dataset, unlabelled: str) -> lis
 
 def _log_summary(session: Session, summary: dict) -> None:
     log = session.log
-    values = ", ".join(f"{name} {value:.2f}" for name, value in summary["video"].items())
-    values = values or "predictions without accuracy, for submission.csv,"
-    log.info(
-        "%s over %d of %d videos, views %s; see %s",
-        values,
-        summary["num_scored"],
-        summary["num_total"],
-        summary["views"],
-        session.output_dir / "results.json",
-    )
-    for count, measured in summary.get("by_clips", {}).items():
-        log.info("clips %s: %s", count, measured)
+    whole = {**summary["video"], "num_scored": summary["num_scored"], "views": summary["views"]}
+    for entry in (*summary.get("by_clips", {}).values(), whole):
+        values = [f"{name} {value:.2f}" for name, value in entry.items() if name in ("top1", "top5", "map")]
+        log.info(
+            "%s over %d of %d videos, views %s",
+            ", ".join(values) or "predictions without accuracy",
+            entry["num_scored"],
+            summary["num_total"],
+            entry["views"],
+        )
+    log.info("see %s", session.output_dir / "results.json")
     for kind in ("unreadable", "damaged"):
         for entry in summary[kind]:
             log.warning("%s: %s: %s", kind, entry["path"], entry["reason"])
