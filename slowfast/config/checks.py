@@ -20,6 +20,8 @@ CHOICES = {
     "TRAIN.MIXED_PRECISION": PRECISIONS,
     "TEST.MIXED_PRECISION": PRECISIONS,
     "TEST.NUM_SPATIAL_CROPS": (1, 3),
+    "TEST.HAS_LABELS": ("auto", True, False),
+    "DATA.SPLIT": (1, 2, 3),
     "DATA.DECODING_BACKEND": ("pyav", "decord", "torchvision"),
     "DATA.SAMPLING_UNIT": ("frames", "seconds"),
     "DATA.FRAME_ORDER": ("forward", "reversed", "shuffled"),
@@ -58,6 +60,8 @@ NOT_NEGATIVE = (
     "NUM_THREADS",
     "TRAIN.KEEP_CHECKPOINTS",
     "DATA_LOADER.NUM_WORKERS",
+    "DATA.CACHE_SHORT_SIDE",
+    "DATA.CACHE_GB",
     "MIXUP.ALPHA",
     "MIXUP.CUTMIX_ALPHA",
     "BN.WEIGHT_DECAY",
@@ -68,8 +72,9 @@ NOT_NEGATIVE = (
     "SOLVER.MOMENTUM",
     "SOLVER.DAMPENING",
 )
-SHARES = ("DATA.MAX_BAD_FRACTION", "AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
+SHARES = ("DATA.MAX_BAD_FRACTION", "AUG.RE_PROB", "AUG.BACKGROUND_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
 SHARES_BELOW_ONE = (
+    "AUG.BACKGROUND_SHARE",
     "MIXUP.LABEL_SMOOTH_VALUE",
     "UNIFORMER.DROPOUT_RATE",
     "UNIFORMER.ATTENTION_DROPOUT_RATE",
@@ -162,11 +167,32 @@ def _reading(cfg: CfgNode) -> Iterator[str]:
         yield f"DATA.SSL_COLOR_BRI_CON_SAT is {data.SSL_COLOR_BRI_CON_SAT}; it must be three numbers from 0 to 1"
     if any(value <= 0 for value in data.STD):
         yield f"DATA.STD is {data.STD}; its numbers must be above 0"
+    if data.TEST_WHOLE_FRAME and cfg.TEST.NUM_SPATIAL_CROPS != 1:
+        yield (
+            f"TEST.NUM_SPATIAL_CROPS is {cfg.TEST.NUM_SPATIAL_CROPS}, but with DATA.TEST_WHOLE_FRAME the whole frame "
+            "is the only view of a clip: write 1"
+        )
     if data.TEST_SCALE and data.TEST_SCALE < data.TEST_CROP_SIZE:
         yield (
             f"DATA.TEST_SCALE {data.TEST_SCALE} is below DATA.TEST_CROP_SIZE {data.TEST_CROP_SIZE}: "
             "write 0 for the size of the crop, or a larger number"
         )
+
+
+def _lists(cfg: CfgNode) -> Iterator[str]:
+    for key, values, example in (
+        ("DATA.IMAGE_TEMPLATE", (1, 2), "img_{:05d}.jpg for img_00001.jpg, img_00002.jpg, ..."),
+        ("DATA.LABEL_PATH_TEMPLATE", ("train", "val"), "{}.txt for train.txt and val.txt"),
+    ):
+        template = _value(cfg, key)
+        try:
+            filled = {template.format(value) for value in values}
+        except (IndexError, KeyError, ValueError, AttributeError):
+            filled = set()
+        if len(filled) != len(values):
+            yield f"{key} is {template!r}; it must have one place to fill, such as {example}"
+    if any(count < 1 for count in cfg.TEST.NUM_TEMPORAL_CLIPS):
+        yield f"TEST.NUM_TEMPORAL_CLIPS is {cfg.TEST.NUM_TEMPORAL_CLIPS}; its numbers must be 1 or more"
 
 
 def _crops(cfg: CfgNode) -> Iterator[str]:
@@ -196,6 +222,8 @@ def _range(key: str, value: list) -> Iterator[str]:
 
 def _augmentation(cfg: CfgNode) -> Iterator[str]:
     mixup = cfg.MIXUP
+    if cfg.AUG.BACKGROUND_PROB and not cfg.AUG.ENABLE:
+        yield f"AUG.BACKGROUND_PROB {cfg.AUG.BACKGROUND_PROB:g} needs AUG.ENABLE True, or write 0"
     if cfg.AUG.NUM_SAMPLE > 1 and not cfg.AUG.ENABLE:
         yield f"AUG.NUM_SAMPLE {cfg.AUG.NUM_SAMPLE} needs AUG.ENABLE True, or write AUG.NUM_SAMPLE 1"
     if not mixup.ENABLE:
@@ -305,6 +333,7 @@ RULES = (
     _run,
     _start,
     _reading,
+    _lists,
     _crops,
     _augmentation,
     _labels,

@@ -29,6 +29,14 @@ class Mixing:
 
 
 @dataclass(frozen=True)
+class StillBackground:
+    """Settings of still backgrounds; see slowfast.datasets.mixup.draw_background."""
+
+    probability: float
+    max_share: float
+
+
+@dataclass(frozen=True)
 class StepResult:
     """Scalars on the device: loss, top-1 and top-5 error in percent (None for several labels), gradient norm."""
 
@@ -60,6 +68,7 @@ class TrainStep:
     seed: int
     dtype: torch.dtype | None = None
     mixing: Mixing | None = None
+    background: StillBackground | None = None
     max_grad_norm: float | None = None
     max_grad_value: float | None = None
 
@@ -71,6 +80,7 @@ class TrainStep:
             batch.clips.to(self.device, non_blocking=True), batch.erase_boxes, batch.noise_seeds
         )
         labels = batch.labels.to(self.device, non_blocking=True)
+        clips = self._with_background(clips, global_step, rank)
         clips, targets = self._mix(clips, labels, global_step, rank)
         self.guard.before_forward()
         self.optimizer.zero_grad(set_to_none=True)
@@ -84,6 +94,18 @@ class TrainStep:
         self.guard.step(self.optimizer, norm)
         self.scaler.update()
         return StepResult(loss.detach(), *self._errors(heads[0].detach(), labels, targets), norm)
+
+    def _with_background(self, clips: torch.Tensor, global_step: int, rank: int) -> torch.Tensor:
+        if self.background is None:
+            return clips
+        background = mixup.draw_background(
+            seeds.numpy_generator(self.seed, "background", global_step, rank),
+            num_clips=clips.shape[0],
+            num_frames=clips.shape[2],
+            prob=self.background.probability,
+            max_share=self.background.max_share,
+        )
+        return mixup.apply_background(clips, background)
 
     def _mix(self, clips: torch.Tensor, labels: torch.Tensor, global_step: int, rank: int):
         if self.mixing is None:
