@@ -123,9 +123,9 @@ def split_items(
     """Give every item a split. A function of paths, groups and seed: the order of `items` does not matter.
 
     Groups are taken from the largest to the smallest, equal ones in an order drawn from the seed, each into
-    the split that its classes lack most videos in. Without groups spanning several videos, every class gets
-    its share of each split to within one video, and at least one. Raises ValueError naming the classes that
-    have not enough videos or groups.
+    the split that its classes lack most videos in, or have none in while groups run out. Where every video is
+    a group, every class gets its share of each split to within one video, and at least one. Raises ValueError
+    naming the classes that have not enough videos or groups.
     """
     members = defaultdict(list)
     for item, group in zip(items, groups, strict=True):
@@ -134,12 +134,22 @@ def split_items(
     _check_enough(members, class_names, shares)
     order = sorted(members, key=lambda group: (-len(members[group]), derive(seed, "split", group), group))
     lacking = {label: dict(target) for label, target in targets.items()}
+    groups_left = Counter(label for group in members for label in {item.label for item in members[group]})
+    empty = {label: set(shares.splits) for label in targets}
     chosen = {}
     for group in order:
         sizes = Counter(item.label for item in members[group])
-        chosen[group] = min(shares.splits, key=lambda split: _cost(sizes, lacking, split))
+        # A class with no more groups left than splits that have nothing of it yet: these splits come first.
+        scarce = [empty[label] for label in sizes if groups_left[label] <= len(empty[label])]
+        best = min(
+            shares.splits,
+            key=lambda split: (sum(split not in need for need in scarce), _cost(sizes, lacking, split)),
+        )
+        chosen[group] = best
         for label, size in sizes.items():
-            lacking[label][chosen[group]] -= size
+            lacking[label][best] -= size
+            groups_left[label] -= 1
+            empty[label].discard(best)
     done = [replace(item, split=chosen[group]) for item, group in zip(items, groups, strict=True)]
     _check_none_empty(done, class_names, shares)
     return sorted(done, key=lambda item: (SPLITS.index(item.split), item.label, item.path))

@@ -96,7 +96,7 @@ def frame_folder(names: Sequence[str]) -> FrameFolder:
         return FrameFolder(len(names), problem=f"picture {odd!r} has no number at its end")
     shapes = {(match[1], match[3]) for match in matches}
     if len(shapes) > 1:
-        return FrameFolder(len(names), problem="pictures with different names: " + _and(names[0], names[-1]))
+        return FrameFolder(len(names), problem=f"pictures with different names: {_two(matches)}")
     numbers = sorted(int(match[2]) for match in matches)
     if numbers != list(range(1, len(names) + 1)):
         return FrameFolder(len(names), problem=_gap(numbers))
@@ -188,10 +188,11 @@ def _of_one_template(frames: dict[str, FrameFolder]) -> dict[str, FrameFolder]:
 def _gap(numbers: list[int]) -> str:
     if numbers[0] != 1:
         return f"pictures are numbered from {numbers[0]}; they must begin with 1"
-    expected = next(n for n, number in enumerate(numbers, start=1) if number != n)
-    if expected in numbers:
-        return f"picture {numbers[expected - 1]} is there twice, with different numbers of digits"
-    return f"picture {expected} is missing: {len(numbers)} pictures, numbered up to {numbers[-1]}"
+    twice = [number for number, following in zip(numbers, numbers[1:], strict=False) if number == following]
+    if twice:
+        return f"picture {twice[0]} is there twice, with different numbers of digits"
+    missing = next(n for n, number in enumerate(numbers, start=1) if number != n)
+    return f"picture {missing} is missing: {len(numbers)} pictures, numbered up to {numbers[-1]}"
 
 
 def _size(path: str) -> int:
@@ -201,5 +202,7 @@ def _size(path: str) -> int:
         return 0
 
 
-def _and(first: str, second: str) -> str:
-    return f"{first!r} and {second!r}"
+def _two(matches: Sequence[re.Match]) -> str:
+    first = matches[0]
+    other = next(match for match in matches if (match[1], match[3]) != (first[1], first[3]))
+    return f"{first[0]!r} and {other[0]!r}"
