@@ -34,7 +34,11 @@ def split(items, groups=None, shares=None, seed=0, names=NAMES):
 def test_the_first_folder_is_the_class():
     names, items, left_out = read_tree(tree_of("run/b.mp4", "jump/x/a.avi", "run/a.mp4", "odd.mp4"), "videos")
     assert names == ["jump", "run"]
-    assert {(item.path, item.label) for item in items} == {("jump/x/a.avi", 0), ("run/a.mp4", 1), ("run/b.mp4", 1)}
+    assert {(item.path, item.label) for item in items} == {
+        ("jump/x/a.avi", 0),
+        ("run/a.mp4", 1),
+        ("run/b.mp4", 1),
+    }
     assert [(item.path, item.label) for item in left_out] == [("odd.mp4", -1)]
     assert "beside the class folders" in left_out[0].reason
 
@@ -54,7 +58,10 @@ def test_frame_folders_and_a_given_order():
     [
         (["run/a.mp4"], "media: only one class folder, 'run'"),
         (["a.mp4", "b.mp4"], "media: no class folder with usable media in it; .*'a.mp4': a video beside"),
-        (["Ride_a_bike/a.mp4", "ride a bike/b.mp4"], "'Ride_a_bike' and 'ride a bike' are two names for one class"),
+        (
+            ["Ride_a_bike/a.mp4", "ride a bike/b.mp4"],
+            "'Ride_a_bike' and 'ride a bike' are two names for one class",
+        ),
         (["train/run/a.mp4", "val/run/b.mp4"], "the folders train, val are splits, not classes"),
     ],
 )
@@ -69,7 +76,12 @@ def test_a_folder_that_is_no_class_of_the_given_order_is_refused():
 
 
 def test_copies_are_left_out(tmp_path):
-    for path, content in {"a/1.mp4": b"one", "a/2.mp4": b"two", "b/3.mp4": b"one", "b/4.mp4": b"four"}.items():
+    for path, content in {
+        "a/1.mp4": b"one",
+        "a/2.mp4": b"two",
+        "b/3.mp4": b"one",
+        "b/4.mp4": b"four",
+    }.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(content)
     tree = look(tmp_path)
@@ -151,7 +163,9 @@ def test_every_split_gets_something_of_every_class_when_groups_are_few():
 def test_groups_that_cannot_be_shared_out_are_told():
     # Each class has three of four groups, which must go to three splits: with every choice of three, no way.
     groups_of_class = ["xyz", "xyw", "xzw", "yzw"]
-    items = [Item(f"{label}/{group}", label, "train") for label in range(4) for group in groups_of_class[label]]
+    items = [
+        Item(f"{label}/{group}", label, "train") for label in range(4) for group in groups_of_class[label]
+    ]
     groups = groups_of(items, "/(.)")
     with pytest.raises(ValueError, match="groups cannot be shared out .* has none in .* try another --seed"):
         split(items, groups, names=["a", "b", "c", "d"])

@@ -70,7 +70,10 @@ def test_names_are_those_of_the_published_recipes(data_set, kind, train, val, te
 
 
 def test_lines_have_the_published_columns():
-    assert list_text([Item("Archery/v_Archery_g01_c01.avi", 2, "val")], " ") == "Archery/v_Archery_g01_c01.avi 2\n"
+    assert (
+        list_text([Item("Archery/v_Archery_g01_c01.avi", 2, "val")], " ")
+        == "Archery/v_Archery_g01_c01.avi 2\n"
+    )
     assert list_text([Item("78687", 41, "train", 120)], " ") == "78687 120 41\n"
     assert list_text([Item("a b/1", 0, "train", 7)], " ") == "a b/1\t7\t0\n"
 

@@ -18,7 +18,15 @@ def entry(*names, class_name="", label=0, split="train", where="a.csv:1"):
 
 
 def test_a_tree_is_told_apart(tmp_path):
-    touch(tmp_path, "a/1.MP4", "a/deep/2.webm", "b/3/img_00001.jpg", "b/3/img_00002.jpg", "b/note.txt", ".x/4.mp4")
+    touch(
+        tmp_path,
+        "a/1.MP4",
+        "a/deep/2.webm",
+        "b/3/img_00001.jpg",
+        "b/3/img_00002.jpg",
+        "b/note.txt",
+        ".x/4.mp4",
+    )
     touch(tmp_path, "c/empty.avi", content=b"")
     tree = look(tmp_path)
     assert tree.videos == {"a/1.MP4": 1, "a/deep/2.webm": 1, "c/empty.avi": 0}
@@ -122,5 +130,7 @@ def test_frame_folders_are_matched_with_their_counts(tmp_path):
 def test_nothing_found_shows_both_names(tmp_path):
     with pytest.raises(ValueError) as error:
         match([entry("x_1", "x")], look(touch(tmp_path, "a/b.mp4")), "videos")
-    assert "none of the 1 annotated videos is there; the first, 'x_1': not found (a.csv:1)" in str(error.value)
+    assert "none of the 1 annotated videos is there; the first, 'x_1': not found (a.csv:1)" in str(
+        error.value
+    )
     assert "named like 'a/b.mp4'" in str(error.value)

@@ -27,7 +27,12 @@ SOMETHING_V2 = [
         "template": "Holding [something]",
         "placeholders": ["potato"],
     },
-    {"id": "42326", "label": "pouring", "template": "Pouring [something] into [something]", "placeholders": []},
+    {
+        "id": "42326",
+        "label": "pouring",
+        "template": "Pouring [something] into [something]",
+        "placeholders": [],
+    },
 ]
 
 UCF_CLASSES = ClassNumbers(["ApplyEyeMakeup", "Archery"], "classes.txt")
@@ -67,7 +72,9 @@ def test_kinetics(tmp_path):
     path = write(tmp_path / "val.csv", KINETICS)
     assert owners.read_kinetics(path, "val", KINETICS_CLASSES) == [
         Entry(("---QUuC4vJs_000084_000094", "---QUuC4vJs"), "testifying", 2, "val", f"{path}:2"),
-        Entry(("--3ouPhoy2A_000020_000030", "--3ouPhoy2A"), "petting animal (not cat)", 0, "val", f"{path}:3"),
+        Entry(
+            ("--3ouPhoy2A_000020_000030", "--3ouPhoy2A"), "petting animal (not cat)", 0, "val", f"{path}:3"
+        ),
     ]
 
 
@@ -88,13 +95,22 @@ def test_a_kinetics_test_file_without_labels_is_unlabelled(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("testifying,abc,84,94,validate\n", "a.csv:1: found 'testifying,abc,84,94,validate' where the header"),
+        (
+            "testifying,abc,84,94,validate\n",
+            "a.csv:1: found 'testifying,abc,84,94,validate' where the header",
+        ),
         (SOMETHING_V1, "a.csv:1: found '100218;Pouring something into something' where the header"),
-        (KINETICS.replace("testifying", "testifyin"), "a.csv:2: unknown class 'testifyin'; nearest: 'testifying'"),
+        (
+            KINETICS.replace("testifying", "testifyin"),
+            "a.csv:2: unknown class 'testifyin'; nearest: 'testifying'",
+        ),
         (KINETICS.replace("84,", ""), "a.csv:2: 4 fields, but the header names 5"),
         (KINETICS.replace("84", "soon"), "a.csv:2: time 'soon' is not a number"),
         (KINETICS.replace("--3ouPhoy2A", ""), "a.csv:3: no youtube_id"),
-        (KINETICS.replace("validate", "train"), "a.csv:2: this row is of the split 'train', in a file given for val"),
+        (
+            KINETICS.replace("validate", "train"),
+            "a.csv:2: this row is of the split 'train', in a file given for val",
+        ),
         (KINETICS.splitlines()[0], "a.csv: no videos"),
         ("", "a.csv:1: found ''"),
     ],
@@ -132,9 +148,15 @@ def test_something_v1(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (KINETICS, "a.csv:1: found 'label,youtube_id,time_start,time_end,split'; Something-Something V1 has lines"),
+        (
+            KINETICS,
+            "a.csv:1: found 'label,youtube_id,time_start,time_end,split'; Something-Something V1 has lines",
+        ),
         ("1;Holding something\n2\n", "a.csv:2: no template"),
-        ("1;Holding nothing at all\n", "a.csv:1: unknown class 'Holding nothing at all'; nearest: 'Holding [some"),
+        (
+            "1;Holding nothing at all\n",
+            "a.csv:1: unknown class 'Holding nothing at all'; nearest: 'Holding [some",
+        ),
     ],
 )
 def test_something_v1_refusals(tmp_path, text, said):
@@ -192,10 +214,16 @@ def test_ucf101(tmp_path):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"classInd_txt": "1 Archery\n2 ApplyEyeMakeup\n"}, "class 0 is 'Archery' there and 'ApplyEyeMakeup'"),
+        (
+            {"classInd_txt": "1 Archery\n2 ApplyEyeMakeup\n"},
+            "class 0 is 'Archery' there and 'ApplyEyeMakeup'",
+        ),
         ({"trainlist01_txt": "Archery/v_a.avi 1\n"}, "trainlist01.txt:1: class 'Archery' has the number 1"),
         ({"trainlist01_txt": "v_a.avi 1\n"}, "trainlist01.txt:1: found 'v_a.avi 1'; UCF101 has lines"),
-        ({"testlist01_txt": "Arcery/v_a.avi\n"}, "testlist01.txt:1: unknown class 'Arcery'; nearest: 'Archery'"),
+        (
+            {"testlist01_txt": "Arcery/v_a.avi\n"},
+            "testlist01.txt:1: unknown class 'Arcery'; nearest: 'Archery'",
+        ),
         ({"trainlist02_txt": "Archery/v_a.avi 2\n"}, "split2 needs trainlist02.txt and testlist02.txt"),
     ],
 )
@@ -221,7 +249,10 @@ def test_hmdb51(tmp_path):
     [
         ({"wave_test_split1": "a.avi 3\n"}, "wave_test_split1.txt:1: found 'a.avi 3'; HMDB51 has lines"),
         ({"weave_test_split1": "a.avi 1\n"}, "unknown class 'weave'; nearest: 'wave'"),
-        ({"wave_test_split2": "a.avi 1\n"}, "split2 has no videos of 1 classes: brush_hair; is a file missing?"),
+        (
+            {"wave_test_split2": "a.avi 1\n"},
+            "split2 has no videos of 1 classes: brush_hair; is a file missing?",
+        ),
     ],
 )
 def test_hmdb51_refusals(tmp_path, files, said):
@@ -233,7 +264,9 @@ def test_hmdb51_refusals(tmp_path, files, said):
 def test_folders_without_annotation_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         owners.read_hmdb51(tmp_path / "nothing", HMDB_CLASSES)
-    with pytest.raises(ValueError, match="no annotation files in it; they are named like brush_hair_test_split1"):
+    with pytest.raises(
+        ValueError, match="no annotation files in it; they are named like brush_hair_test_split1"
+    ):
         owners.read_hmdb51(ucf(tmp_path), HMDB_CLASSES)
     with pytest.raises(FileNotFoundError, match="classInd.txt: no such file"):
         owners.read_ucf101(hmdb(tmp_path), UCF_CLASSES)
