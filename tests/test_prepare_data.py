@@ -139,6 +139,7 @@ def test_class_folders_become_frame_folders(class_folders, tmp_path, prepare):
     folder, count, label = line.split("\t")  # a space in the path
     assert (count, label) == ("16", "1") and len(list((tmp_path / "frames" / folder).iterdir())) == 16
     assert f"DATA.PATH_PREFIX {tmp_path / 'frames'} " in out and "DATA.IMAGE_TEMPLATE 'img_{:05d}.jpg'" in out
+    assert "read by the data sets ssv2" in out and "LABEL_PATH_TEMPLATE" not in out
     # Frame folders are a data set of their own: listed again, they give the same split.
     assert prepare("folders", tmp_path / "frames", "--out", tmp_path / "again")[0] == 0
     assert len(lines(tmp_path / "again" / "train.csv")) == len(lines(tmp_path / "lists" / "train.csv"))
@@ -228,7 +229,7 @@ def test_something_v1_from_the_frames_that_its_owner_distributes(tmp_path, prepa
     assert lines(lists / "somesomev1_rgb_train_split.txt") == ["78687 3 41", "42326 2 109"]
     assert lines(lists / "somesomev1_rgb_validation_split.txt") == ["5 4 0"]
     assert lines(lists / "somesomev1_rgb_test_split.txt") == ["9 1 0"]
-    assert "DATA.LABEL_PATH_TEMPLATE 'somesomev1_rgb_{}_split.txt' DATA.IMAGE_TEMPLATE '{:05d}.jpg'" in out
+    assert "DATA.IMAGE_TEMPLATE '{:05d}.jpg' DATA.LABEL_PATH_TEMPLATE 'somesomev1_rgb_{}_split.txt'" in out
     assert "label 0 for all: not to be scored" in out
 
 
@@ -308,6 +309,12 @@ def test_what_a_user_can_mend_is_told_in_one_message(tmp_path, prepare, make, sa
     make(tmp_path)
     status, _, error = prepare("folders", tmp_path / "empty", "--out", tmp_path / "lists")
     assert status == 2 and error.startswith("prepare_data: error: ") and said in error
+
+
+@pytest.mark.parametrize("option", ["--gop", "--short-side"])
+def test_options_without_what_they_are_for_are_refused(class_folders, tmp_path, prepare, option):
+    status, _, error = prepare("folders", class_folders, "--out", tmp_path / "lists", option, "32")
+    assert status == 2 and f"{option} is for --" in error
 
 
 def test_annotations_of_another_set_are_refused(tmp_path, prepare):

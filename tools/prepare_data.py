@@ -86,12 +86,17 @@ def read_classes(path: Path) -> ClassNumbers:
 
 
 def plan(args: argparse.Namespace, data_set: str, media: Path) -> Plan:
+    if not args.transcode and args.gop is not None:
+        raise ValueError("--gop is for --transcode DIR; give that too, or leave --gop out")
     task = None
     if args.extract_frames:
         template = "{:05d}.jpg" if data_set == "ssv1" else "img_{:05d}.jpg"  # as published recipes read them
         task = ExtractFrames(template, args.short_side or 0)
     elif args.transcode:
-        task = Transcode(320 if args.short_side is None else args.short_side, args.gop)
+        short_side = 320 if args.short_side is None else args.short_side
+        task = Transcode(short_side, 12 if args.gop is None else args.gop)
+    elif args.short_side is not None:
+        raise ValueError("--short-side is for --extract-frames DIR and --transcode DIR; give one of them too")
     return Plan(
         data_set, media, args.out, args.use, task, args.extract_frames or args.transcode, args.workers
     )
@@ -169,9 +174,7 @@ def _common(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--short-side", type=int, metavar="N", help="pixels; 0 keeps the size (transcode: 320, frames: 0)"
     )
-    command.add_argument(
-        "--gop", type=int, default=12, metavar="N", help="transcode: key frame every N (%(default)s)"
-    )
+    command.add_argument("--gop", type=int, metavar="N", help="transcode: a key frame every N frames (12)")
     command.add_argument(
         "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes for both (%(default)s)"
     )

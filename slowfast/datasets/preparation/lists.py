@@ -13,7 +13,7 @@ from pathlib import Path
 from slowfast.datasets.preparation.entries import SPLITS, UNLABELLED, Item, LeftOut
 from slowfast.utils.atomic import replace_file
 
-_VIDEO_LISTS = {split: f"{split}.csv" for split in (*SPLITS, UNLABELLED)}
+_CSV_LISTS = {split: f"{split}.csv" for split in (*SPLITS, UNLABELLED)}
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,23 @@ class ListFormat:
     test_is_val: bool = True
 
     @property
-    def template(self) -> str:
-        """DATA.LABEL_PATH_TEMPLATE: the name of the training list with {} for the split."""
-        return self.names["train"].replace("train", "{}")
+    def list_template(self) -> str:
+        """DATA.LABEL_PATH_TEMPLATE, or "" for train.csv, val.csv, test.csv, which are found without."""
+        return "" if self.names == _CSV_LISTS else self.names["train"].replace("train", "{}")
 
 
 def list_format(data_set: str, kind: str) -> ListFormat:
     """The format that the recipes of a data set read (k400, k600, ssv1, ssv2, ucf101, hmdb51, folders)."""
     if kind == "videos":
         separator = " " if data_set in ("ucf101", "hmdb51") else ","
-        return ListFormat(_VIDEO_LISTS, separator, test_is_val=data_set != "folders")
+        return ListFormat(_CSV_LISTS, separator, test_is_val=data_set != "folders")
     if data_set in ("ssv1", "ssv2"):
         stem = f"somesomev{data_set[-1]}_rgb_"
         names = {"train": "train", "val": "validation", UNLABELLED: "test"}
         return ListFormat({split: f"{stem}{name}_split.txt" for split, name in names.items()}, " ")
     if data_set == "hmdb51":
         return ListFormat({"train": "train.txt", "val": "val.txt"}, " ")
-    return ListFormat(_VIDEO_LISTS, " ", test_is_val=data_set != "folders")
+    return ListFormat(_CSV_LISTS, " ", test_is_val=data_set != "folders")
 
 
 def require_writable(folder: Path) -> None:

@@ -60,7 +60,7 @@ class MediaTree:
 def look(root: str | Path) -> MediaTree:
     """Walk through a folder, following links to folders; names that begin with a dot are passed over.
 
-    Raises FileNotFoundError or ValueError if `root` is no folder.
+    Raises FileNotFoundError or ValueError if `root` is no folder, OSError if a folder in it cannot be read.
     """
     root = Path(root)
     if not root.exists():
@@ -68,7 +68,7 @@ def look(root: str | Path) -> MediaTree:
     if not root.is_dir():
         raise ValueError(f"{root}: not a folder; give the folder that holds the videos or frame folders")
     tree = MediaTree(root)
-    for folder, names, files in os.walk(root, followlinks=True):
+    for folder, names, files in os.walk(root, followlinks=True, onerror=_raise):
         names[:] = sorted(name for name in names if not name.startswith("."))
         inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
         pictures = []
@@ -193,6 +193,10 @@ def _gap(numbers: list[int]) -> str:
         return f"picture {twice[0]} is there twice, with different numbers of digits"
     missing = next(n for n, number in enumerate(numbers, start=1) if number != n)
     return f"picture {missing} is missing: {len(numbers)} pictures, numbered up to {numbers[-1]}"
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _size(path: str) -> int:

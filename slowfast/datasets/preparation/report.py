@@ -52,11 +52,18 @@ def damage(damaged: Mapping[str, str]) -> list[str]:
 
 
 def usage(out: Path, prefix: Path, num_classes: int, form: ListFormat, image_template: str) -> list[str]:
-    """The keys that a recipe needs to read these lists."""
+    """The keys that a recipe needs to read these lists; image_template is "" for video files."""
     keys = f"DATA.PATH_TO_DATA_DIR {out} DATA.PATH_PREFIX {prefix} MODEL.NUM_CLASSES {num_classes}"
+    lines = ["for the command line of tools/run_net.py:"]
     if image_template:
-        keys += f" DATA.LABEL_PATH_TEMPLATE '{form.template}' DATA.IMAGE_TEMPLATE '{image_template}'"
-    return ["for the command line of tools/run_net.py:", f"  {keys}"]
+        keys += f" DATA.IMAGE_TEMPLATE '{image_template}'"
+    if form.list_template:
+        keys += f" DATA.LABEL_PATH_TEMPLATE '{form.list_template}'"
+    elif image_template:
+        lines.insert(
+            0, "frame folders are read by the data sets ssv2 (frames from the whole video) and hmdb51 (clips)"
+        )
+    return [*lines, f"  {keys}"]
 
 
 def _table(header: Sequence[str], rows: Sequence[tuple]) -> list[str]:

@@ -1,5 +1,7 @@
 """classes.py: names are compared by letters and digits, and the published orders hold together."""
 
+import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,17 @@ def test_orders_said_to_be_alphabetical_are():
     ):
         names = read_class_names(DATA_LISTS / data_set / "classes.txt")
         assert names == sorted(names, key=key), data_set
+
+
+def test_the_readme_states_lines_and_checksums_of_every_file():
+    rows = re.findall(
+        r"\| `(\w+/classes\.txt)` \| ([\d,]+) \| `(\w{64})` \|", (DATA_LISTS / "README.md").read_text()
+    )
+    stated = {name: (int(lines.replace(",", "")), digest) for name, lines, digest in rows}
+    assert stated == {
+        path.relative_to(DATA_LISTS).as_posix(): (
+            len(path.read_bytes().splitlines()),
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in DATA_LISTS.glob("*/classes.txt")
+    }

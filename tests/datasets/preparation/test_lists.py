@@ -53,20 +53,20 @@ def test_folders_without_a_test_split_get_no_test_list(tmp_path):
 @pytest.mark.parametrize(
     ("data_set", "kind", "train", "val", "test", "template"),
     [
-        ("k600", "videos", "train.csv", "val.csv", "test.csv", "{}.csv"),
-        ("ucf101", "videos", "train.csv", "val.csv", "test.csv", "{}.csv"),
+        ("k600", "videos", "train.csv", "val.csv", "test.csv", ""),
+        ("ucf101", "videos", "train.csv", "val.csv", "test.csv", ""),
         ("hmdb51", "frames", "train.txt", "val.txt", None, "{}.txt"),
         ("ssv1", "frames", "somesomev1_rgb_train_split.txt", "somesomev1_rgb_validation_split.txt", None,
          "somesomev1_rgb_{}_split.txt"),
         ("ssv2", "frames", "somesomev2_rgb_train_split.txt", "somesomev2_rgb_validation_split.txt", None,
          "somesomev2_rgb_{}_split.txt"),
-        ("ssv2", "videos", "train.csv", "val.csv", "test.csv", "{}.csv"),
+        ("ssv2", "videos", "train.csv", "val.csv", "test.csv", ""),
     ],
 )  # fmt: skip
 def test_names_are_those_of_the_published_recipes(data_set, kind, train, val, test, template):
     form = list_format(data_set, kind)
     assert (form.names["train"], form.names["val"], form.names.get("test")) == (train, val, test)
-    assert form.template == template
+    assert form.list_template == template
 
 
 def test_lines_have_the_published_columns():
