@@ -85,9 +85,14 @@ def _optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
     )
 
 
-def evaluate(cfg, device: torch.device, model: nn.Module, loader, progress) -> evaluator.Evaluation | None:
-    """Score all views of a validation or test loader in TEST.MIXED_PRECISION; None on ranks other than 0."""
-    sink = evaluator.RecordSink(cfg.MODEL.NUM_CLASSES)
+def evaluate(
+    cfg, device: torch.device, model: nn.Module, loader, progress, sink: evaluator.RecordSink | None = None
+) -> evaluator.Evaluation | None:
+    """Score all views of a validation or test loader in TEST.MIXED_PRECISION; None on ranks other than 0.
+
+    ``sink`` takes the records; without one they are kept in memory.
+    """
+    sink = sink or evaluator.RecordSink(cfg.MODEL.NUM_CLASSES)
     evaluator.run(
         model,
         loader,

@@ -73,7 +73,8 @@ class RecordSink:
         gathered = distributed.gather_objects(mine)
         if gathered is None:
             return None
-        reports = sorted((report for _, part in gathered for report in part), key=lambda report: report.index)
+        latest = {report.index: report for _, part in gathered for report in part}
+        reports = [latest[index] for index in sorted(latest)]
         return Evaluation(
             Records.join([records for records, _ in gathered], self._num_classes),
             [(report.index, report.failures[-1][1]) for report in reports if not report.readable],

@@ -5,13 +5,18 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from slowfast.datasets.build import build_dataset, build_loader
-from slowfast.engine import evaluator, monitor, results
+from slowfast.datasets.build import build_dataset, build_loader, views_per_batch
+from slowfast.engine import chance, evaluator, monitor, partial, results, weights
 from slowfast.engine.build import evaluate, tensorboard_dir
+from slowfast.engine.chance import ChanceWatch
+from slowfast.engine.partial import PartialSink
 from slowfast.engine.session import Session, open_session
 from slowfast.models import pretrained
 from slowfast.models.build import build_model
+from slowfast.models.class_names import ClassMatch
 from slowfast.utils import checkpoint, distributed, seeds
+
+_NOT_PROTOCOL = ("ENABLE", "RESUME", "CHECKPOINT_FILE_PATH", "TEST_BEST")  # keys of TEST that change no score
 
 
 def test(cfg) -> dict:
@@ -33,17 +38,36 @@ def test(cfg) -> dict:
     loader = build_loader(cfg, "test")
     with seeds.forked_torch_stream(cfg.RNG_SEED, "init"):
         model = build_model(cfg)
-    report = pretrained.fit(checkpoint.load(path), model, replace_head=False)
+    report, classes = weights.load_for_test(
+        path,
+        model,
+        names=getattr(loader.dataset, "class_names", None),
+        names_path=cfg.MODEL.CLASS_NAMES_PATH,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+    )
     session.log.info("testing %s\n%s", path, report.table())
+    session.log.info(weights.describe(report, classes))
     session.keep_config(cfg.dump())
+    sink = _sink(cfg, session, model, loader.dataset)
+    if sink is not None:
+        loader.order.done = sink.done
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.EvalMonitor(recorder, "test", log_period=cfg.LOG_PERIOD)
     board.start(len(loader))
+    watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, loader.dataset.views_per_video, session.log.warning)
+
+    def progress(logits: torch.Tensor, labels: torch.Tensor) -> None:
+        board.step()
+        if not cfg.DATA.MULTI_LABEL:
+            watch.see(logits, labels)
+
     model.to(session.device)
-    evaluation = evaluate(cfg, session.device, model, loader, lambda logits, labels: board.step())
+    evaluation = evaluate(cfg, session.device, model, loader, progress, sink)
     if evaluation is None:
         return {}
-    summary = _write(cfg, session, path, evaluation, loader.dataset)
+    summary = _write(cfg, session, path, evaluation, loader.dataset, classes)
+    if sink is not None:
+        sink.remove()
     board.end(evaluator.errors(summary["video"]))
     recorder.close()
     _log_summary(session, summary)
@@ -53,6 +77,22 @@ def test(cfg) -> dict:
 def check(cfg) -> None:
     """Raise now what ``test(cfg)`` would say about its list, for those who train for days before they test."""
     build_dataset(cfg.resolved()[0], "test")
+
+
+def _sink(cfg, session: Session, model: torch.nn.Module, dataset) -> PartialSink | None:
+    """Where scores are kept while they are made, with TEST.RESUME; scores of this very test alone are taken up."""
+    if not cfg.TEST.RESUME:
+        return None
+    protocol = {
+        "TEST": {key: value for key, value in cfg.TEST.items() if key not in _NOT_PROTOCOL},
+        **{section: dict(cfg[section]) for section in ("DATA", "MODEL", "UNIFORMER")},
+        "views per batch": views_per_batch(cfg),
+        "device": session.device.type,
+        "versions": session.facts["versions"],
+    }
+    return PartialSink(
+        cfg.MODEL.NUM_CLASSES, session.output_dir, partial.fingerprint(model, dataset, protocol)
+    )
 
 
 def _checkpoint_path(cfg, session: Session) -> str:
@@ -77,7 +117,9 @@ def _checkpoint_path(cfg, session: Session) -> str:
     return str(path)
 
 
-def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, dataset) -> dict:
+def _write(
+    cfg, session: Session, path, evaluation: evaluator.Evaluation, dataset, classes: ClassMatch
+) -> dict:
     """Records to results.json, predictions.csv and scores.npz; returns the content of the first."""
     records, multi_label = evaluation.records, cfg.DATA.MULTI_LABEL
     scored = evaluator.merge(records, dataset.views_per_video, cfg.DATA.ENSEMBLE_METHOD)
@@ -98,6 +140,8 @@ def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, datase
         ],
         "incomplete": [{"path": dataset.name(index), "views": views} for index, views in scored.incomplete],
         "damaged": [{"path": dataset.name(index), "reason": reason} for index, reason in evaluation.damaged],
+        "class_order": {"kind": classes.kind, "said": classes.said},
+        "warnings": _warnings(cfg, scored, labels),
         "recipe": cfg.RECIPE,
         "checkpoint": str(path),
         "lists": cfg.DATA.PATH_TO_DATA_DIR,
@@ -115,6 +159,15 @@ def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, datase
     )
     results.write_results(session.output_dir / "results.json", summary)
     return summary
+
+
+def _warnings(cfg, scored: evaluator.VideoScores, labels: list) -> list[str]:
+    """What is odd about the scores, for results.json."""
+    if cfg.DATA.MULTI_LABEL:
+        return []
+    first = slice(None, chance.NUM_VIDEOS)
+    said = chance.complaint(scored.scores[first].argmax(axis=1), labels[first], cfg.MODEL.NUM_CLASSES)
+    return [said] if said else []
 
 
 def _predictions(scored: evaluator.VideoScores, labels: list, dataset) -> list[results.Prediction]:
@@ -138,6 +191,8 @@ def _log_summary(session: Session, summary: dict) -> None:
         summary["views"],
         session.output_dir / "results.json",
     )
+    for warning in summary["warnings"]:
+        log.warning(warning)
     for kind in ("unreadable", "damaged"):
         for entry in summary[kind]:
             log.warning("%s: %s: %s", kind, entry["path"], entry["reason"])
