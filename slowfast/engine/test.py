@@ -11,6 +11,7 @@ from slowfast.engine.build import evaluate, tensorboard_dir
 from slowfast.engine.chance import ChanceWatch
 from slowfast.engine.partial import PartialSink
 from slowfast.engine.session import Session, open_session
+from slowfast.engine.verdict import median_frames
 from slowfast.models import pretrained
 from slowfast.models.build import build_model
 from slowfast.models.class_names import ClassMatch
@@ -140,6 +141,7 @@ def _write(
         ],
         "incomplete": [{"path": dataset.name(index), "views": views} for index, views in scored.incomplete],
         "damaged": [{"path": dataset.name(index), "reason": reason} for index, reason in evaluation.damaged],
+        "median_num_frames": median_frames(getattr(getattr(dataset, "table", None), "frame_counts", None)),
         "class_order": {"kind": classes.kind, "said": classes.said},
         "warnings": _warnings(cfg, scored, labels),
         "recipe": cfg.RECIPE,

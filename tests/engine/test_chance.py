@@ -1,0 +1,36 @@
+"""The warning for weights that score like guessing."""
+
+import pytest
+import torch
+
+from slowfast.engine.chance import ChanceWatch, complaint
+
+LABELS = [number % 100 for number in range(200)]
+
+
+def with_hits(count, labels=LABELS):
+    return [label if number < count else label + 1 for number, label in enumerate(labels)]
+
+
+def test_three_times_chance_is_the_limit():  # 3 % of 200 are 6
+    assert complaint(with_hits(6), LABELS, 100) == ""
+    said = complaint(with_hits(5), LABELS, 100)
+    assert "top-1 is 2.50 % over the first 200 videos, below 3 times chance (3.00 %)" in said
+    assert "not alphabetical" in said and "REVERSE_INPUT_CHANNEL" in said
+
+
+@pytest.mark.parametrize(("labels", "num_classes"), [([0, 1] * 50, 8), ([0] * 100, 100)])
+def test_few_classes_and_labels_that_say_nothing_are_left_alone(labels, num_classes):
+    assert complaint([7] * 100, labels, num_classes) == ""
+
+
+@pytest.mark.parametrize(("right", "warnings"), [(True, 0), (False, 1)])
+def test_a_test_is_watched_for_its_first_500_videos_and_warned_of_once(right, warnings):
+    said = []
+    watch = ChanceWatch(100, 3, said.append)
+    for start in range(0, 800, 20):
+        labels = torch.arange(start, start + 20) % 100
+        logits = torch.eye(100)[labels if right else (labels + 1) % 100].repeat_interleave(3, dim=0)
+        watch.see(logits, labels.repeat_interleave(3))
+        assert len(said) == (warnings if start >= 480 else 0)
+    watch.see(torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64))
