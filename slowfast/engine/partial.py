@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ class PartialSink(RecordSink):
             with np.load(path, allow_pickle=False) as part:
                 records = Records(part["video_ids"], part["view_ids"], part["logits"])
                 plain = json.loads(str(part["reports"]))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             get_logger(__name__).warning("part passed over, its videos are scored again: %s: %s", path, error)
             return set()
         reports = [_report(values) for values in plain if values["source"] >= 0]

@@ -112,7 +112,9 @@ def report(row: str, published: Published, verdict: Verdict, summary: Mapping[st
     lines += [f"likely cause: {check.name}: {check.said}" for check in verdict.causes()]
     if not verdict.causes():
         lines.append("none of the causes checked below explains it: look at the weights themselves")
-    return lines + [f"looks right: {check.name}: {check.said}" for check in verdict.checks if not check.likely]
+    return lines + [
+        f"looks right: {check.name}: {check.said}" for check in verdict.checks if not check.likely
+    ]
 
 
 def _rule(num_videos: int) -> str:

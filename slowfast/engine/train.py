@@ -172,9 +172,7 @@ def _share_reports(reports: list, bad_videos: BadVideos) -> None:
     reports.clear()
 
 
-def _start(
-    cfg, session: Session, model: nn.Module, step: TrainStep, names: Sequence[str] | None
-) -> Progress:
+def _start(cfg, session: Session, model: nn.Module, step: TrainStep, names: Sequence[str] | None) -> Progress:
     """Continue from TRAIN.RESUME, or take initial weights from TRAIN.INIT or UNIFORMER.PRETRAIN_NAME, or neither."""
     source = cfg.TRAIN.RESUME
     if source == "auto":  # one process looks, so that all agree; then the file of PySlowFast's name

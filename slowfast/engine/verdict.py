@@ -167,7 +167,9 @@ def _decoder(results: Mapping[str, Any]) -> Check:
 def _frame_rate(published: Published, results: Mapping[str, Any]) -> Check:
     median, expected = results.get("median_num_frames"), MEDIAN_FRAMES.get(published.dataset)
     if median is None or expected is None:
-        return Check("frame rate", "not checked: the list has no numbers of extracted frames to compare", False)
+        return Check(
+            "frame rate", "not checked: the list has no numbers of extracted frames to compare", False
+        )
     said = f"the median video has {median:g} extracted frames, in the published lists {expected}"
     return Check("frame rate", said, abs(median / expected - 1) > MAX_FRAME_RATE_DEVIATION)
 
@@ -220,7 +222,9 @@ def _assign(predictions: Sequence[tuple[int, int]]) -> dict[int, int]:
     label_of: dict[int, int] = {}
     taken: set[int] = set()
     # Of equally frequent pairs one that changes no number comes first, then the lower numbers.
-    pairs = sorted(Counter(predictions).items(), key=lambda item: (-item[1], item[0][0] != item[0][1], item[0]))
+    pairs = sorted(
+        Counter(predictions).items(), key=lambda item: (-item[1], item[0][0] != item[0][1], item[0])
+    )
     for (label, predicted), _ in pairs:
         if predicted not in label_of and label not in taken:
             label_of[predicted] = label

@@ -46,10 +46,14 @@ def compare(theirs: Sequence[str] | None, ours: Sequence[str] | None, num_classe
     if theirs is None or ours is None:
         return ClassMatch("unknown", (), _unknown(theirs, ours, num_classes))
     if list(theirs) == list(ours):
-        return ClassMatch("same", (), f"the weights and the data name the same {len(ours)} classes in one order")
+        return ClassMatch(
+            "same", (), f"the weights and the data name the same {len(ours)} classes in one order"
+        )
     keys, wanted = _keys(theirs, ours)
     if keys == wanted:
-        return ClassMatch("same", (), f"the weights and the data name the same {len(ours)} classes in one order")
+        return ClassMatch(
+            "same", (), f"the weights and the data name the same {len(ours)} classes in one order"
+        )
     if set(keys) == set(wanted):
         row = {key: number for number, key in enumerate(keys)}
         order = tuple(row[key] for key in wanted)

@@ -142,7 +142,9 @@ def test_labels_in_another_order_are_found_without_any_names(row, run, tmp_path,
 
 def test_labels_that_count_from_one_are_told_as_a_shift(row, run, tmp_path):
     moved = {number: (label + 1) % 8 for number, label in labels_of(row).items()}
-    status, result = run("DATA.PATH_TO_DATA_DIR", write_lists(tmp_path / "lists", moved))  # names say nothing of it
+    status, result = run(
+        "DATA.PATH_TO_DATA_DIR", write_lists(tmp_path / "lists", moved)
+    )  # names say nothing of it
     assert status == 1 and causes(result) == ["class order"]
     assert "labels are the numbers of the weights +1" in result["published"]["causes"][0]["said"]
 
@@ -175,7 +177,9 @@ def test_a_twentieth_of_the_videos_removed(row, run, tmp_path):
     kept = {number: label for number, label in labels_of(row).items() if number % 20 != 7}
     status, result = run("DATA.PATH_TO_DATA_DIR", write_lists(tmp_path / "lists", kept))
     assert status == 1 and causes(result) == ["videos"]
-    assert "95 scored, 95 in the list, 100 published (5.0 % missing)" in result["published"]["checked"]["videos"]
+    assert (
+        "95 scored, 95 in the list, 100 published (5.0 % missing)" in result["published"]["checked"]["videos"]
+    )
 
 
 def test_videos_that_are_not_there_are_the_decoders_business_too(row, run, tmp_path):

@@ -114,7 +114,9 @@ def test_noise_is_not_taken_for_a_renumbering():
     for num_classes in (8, 50, 400):
         guesses = [(rng.randrange(num_classes), rng.randrange(num_classes)) for _ in range(400)]
         assert not verdict._class_order(results(), guesses).likely
-    weak = [(label, label if rng.random() < 0.3 else rng.randrange(50)) for label in range(50) for _ in range(8)]
+    weak = [
+        (label, label if rng.random() < 0.3 else rng.randrange(50)) for label in range(50) for _ in range(8)
+    ]
     rng.shuffle(weak)
     assert not verdict._class_order(results(), weak).likely
 

@@ -66,7 +66,9 @@ def test_a_head_in_another_order_is_put_in_the_order_of_the_data(saved, model):
 def test_other_classes_are_refused_for_a_test_and_leave_the_head_alone_for_a_start(saved, model):
     path = saved(["jump", *NAMES[1:]])
     torch.nn.init.constant_(model.head.bias, 7.0)
-    with pytest.raises(ValueError, match=r"(?s)0: 'jump' in the weights, 'move right' in the data.*own classes"):
+    with pytest.raises(
+        ValueError, match=r"(?s)0: 'jump' in the weights, 'move right' in the data.*own classes"
+    ):
         load(weights.load_for_test, path, model)
     report, match = load(weights.load_initial, path, model)
     assert [entry.name for entry in report.replaced] == ["head.weight", "head.bias"]
@@ -109,21 +111,26 @@ def shuffled_lists(debug_data, tmp_path):
 
 def predictions(folder):
     with open(folder / "predictions.csv", newline="") as file:
-        return {row["path"]: (row["top1_name"], row["top1_prob"], row["top2_name"]) for row in csv.DictReader(file)}
+        return {
+            row["path"]: (row["top1_name"], row["top1_prob"], row["top2_name"])
+            for row in csv.DictReader(file)
+        }
 
 
-def test_shuffled_classes_score_the_same_predictions_by_name(debug_cfg, debug_data, shuffled_lists, saved, tmp_path):
+def test_shuffled_classes_score_the_same_predictions_by_name(
+    debug_cfg, debug_data, shuffled_lists, saved, tmp_path
+):
     names = (debug_data / "classes.txt").read_text().splitlines()
     path = str(saved(names))
     words = ["TEST.CHECKPOINT_FILE_PATH", path, "OUTPUT_DIR"]
     plain = run_test(debug_cfg(*words, str(tmp_path / "plain")))
-    moved = run_test(
-        debug_cfg(*words, str(tmp_path / "moved"), "DATA.PATH_TO_DATA_DIR", str(shuffled_lists))
-    )
+    moved = run_test(debug_cfg(*words, str(tmp_path / "moved"), "DATA.PATH_TO_DATA_DIR", str(shuffled_lists)))
     assert predictions(tmp_path / "plain") == predictions(tmp_path / "moved")
     assert plain["video"] == moved["video"]
     assert plain["class_order"]["kind"] == "same" and moved["class_order"]["kind"] == "reordered"
-    assert json.loads((tmp_path / "moved" / "results.json").read_text())["class_order"] == moved["class_order"]
+    assert (
+        json.loads((tmp_path / "moved" / "results.json").read_text())["class_order"] == moved["class_order"]
+    )
     assert "were put in the order of the data" in (tmp_path / "moved" / "log.txt").read_text()
 
 

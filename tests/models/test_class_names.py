@@ -91,5 +91,3 @@ def test_a_head_that_cannot_be_put_in_order_is_refused():
         reorder({"fc.weight": torch.zeros(3, 2)}, (2, 0, 1))
     with pytest.raises(ValueError, match="head.bias has 1000 rows, but there are 3 class names"):
         reorder({"head.bias": torch.zeros(1000)}, (2, 0, 1))
-
-
