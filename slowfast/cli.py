@@ -93,7 +93,7 @@ def _run(args: argparse.Namespace, opts: list[str]) -> int:
 
 
 def _reproduce(args: argparse.Namespace, opts: list[str]) -> int:
-    from slowfast.engine.reproduce import overridden, read_published
+    from slowfast.engine.reproduce import overridden, published_names, read_published
 
     row, published = read_published(args.cfg)
     recipe_cfg = load_cfg(args.cfg)
@@ -106,6 +106,7 @@ def _reproduce(args: argparse.Namespace, opts: list[str]) -> int:
         "TEST.ENABLE": "True",
         "TEST.RESUME": "True",
         "TEST.CHECKPOINT_FILE_PATH": args.checkpoint,
+        "MODEL.CLASS_NAMES_PATH": recipe_cfg.MODEL.CLASS_NAMES_PATH or published_names(args.cfg),
     }
     ours = [word for key, value in settings.items() if key not in given for word in (key, value)]
     cfg, _ = _load(args, [*ours, *opts])

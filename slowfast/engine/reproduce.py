@@ -30,8 +30,10 @@ NOT_PROTOCOL = (
 def read_published(recipe: str | os.PathLike) -> tuple[str, Published]:
     """The row of a recipe, "<set>/<name>" as its file lies, and what published.json beside the sets says of it.
 
-    Raises FileNotFoundError without that file, and ValueError for a recipe that is not in it.
+    Raises FileNotFoundError without that file or the recipe, and ValueError for a recipe that is not in it.
     """
+    if not Path(recipe).is_file():
+        raise FileNotFoundError(f"the recipe {recipe} does not exist (looked for it from {os.getcwd()})")
     recipe = Path(recipe).resolve()
     path = recipe.parents[1] / PUBLISHED_FILE
     row = f"{recipe.parent.name}/{recipe.stem}"
@@ -50,6 +52,14 @@ def read_published(recipe: str | os.PathLike) -> tuple[str, Published]:
         return row, Published(**{name: entry[name] for name in Published.__dataclass_fields__})
     except KeyError as error:
         raise ValueError(f"{path}: the entry {row} lacks {error}") from error
+
+
+def published_names(recipe: str | os.PathLike) -> str:
+    """The class names of a row's published weights, which hold none: data_lists/<set>/classes.txt beside the folder
+    of the recipes; "" if it is not there."""
+    recipe = Path(recipe).resolve()
+    path = recipe.parents[2] / "data_lists" / recipe.parent.name / "classes.txt"
+    return str(path) if path.is_file() else ""
 
 
 def overridden(cfg, recipe_cfg, keys: Sequence[str]) -> dict[str, Any]:
@@ -77,7 +87,7 @@ def reproduce(
     summary = test(cfg)
     word = None
     if summary:
-        if "top1" not in summary["video"]:
+        if "top1" not in (summary.get("video") or {}):
             raise ValueError(
                 f"{row} cannot be compared: this test gives no top-1 accuracy, does its list have labels?"
             )

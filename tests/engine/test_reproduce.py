@@ -156,12 +156,28 @@ def test_another_order_with_names_passes(row, run, tmp_path):
     assert status == 0 and result["class_order"]["kind"] == "reordered"
 
 
+def test_weights_without_names_follow_the_published_order_beside_the_recipes(row, run, tmp_path):
+    recipe = tmp_path / "configs" / "toy" / "tiny.yaml"
+    copy_row(row, recipe)
+    published = tmp_path / "data_lists" / "toy" / "classes.txt"
+    published.parent.mkdir(parents=True)
+    published.write_text("\n".join(name.upper() for name in NAMES))
+    moved = {number: SHUFFLED.index(label) for number, label in labels_of(row).items()}
+    lists = write_lists(tmp_path / "lists", moved, names=[NAMES[number] for number in SHUFFLED])
+    status, result = run("DATA.PATH_TO_DATA_DIR", lists, weights="nameless.pyth", recipe=recipe)
+    assert status == 0 and result["class_order"]["kind"] == "reordered"
+
+
+def copy_row(row, recipe, change=lambda text: text):
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(change((row / "configs" / "toy" / "tiny.yaml").read_text()))
+    published = row / "configs" / "published.json"
+    (recipe.parents[1] / "published.json").write_bytes(published.read_bytes())
+
+
 def test_one_crop_instead_of_three(row, run, tmp_path):
     recipe = tmp_path / "configs" / "toy" / "tiny.yaml"
-    recipe.parent.mkdir(parents=True)
-    text = (row / "configs" / "toy" / "tiny.yaml").read_text()
-    recipe.write_text(text.replace("NUM_SPATIAL_CROPS: 3", "NUM_SPATIAL_CROPS: 1"))
-    (tmp_path / "configs" / "published.json").write_bytes((row / "configs" / "published.json").read_bytes())
+    copy_row(row, recipe, lambda text: text.replace("NUM_SPATIAL_CROPS: 3", "NUM_SPATIAL_CROPS: 1"))
     status, result = run(recipe=recipe)
     assert status == 1 and causes(result) == ["views"]
     assert "4x1x2" in result["published"]["checked"]["views"]
@@ -194,13 +210,34 @@ def test_videos_that_are_not_there_are_the_decoders_business_too(row, run, tmp_p
 
 
 class TestMistakes:
-    def test_a_recipe_without_a_published_figure(self, row, run, capsys):
+    def test_a_recipe_that_is_not_there(self, row, run, capsys):
         assert run(recipe=row / "configs" / "toy" / "tinny.yaml")[0] == cli.USER_ERROR
+        assert "tinny.yaml does not exist" in capsys.readouterr().err
+
+    def test_a_recipe_without_a_published_figure(self, row, run, tmp_path, capsys):
+        recipe = tmp_path / "configs" / "toy" / "tinny.yaml"
+        copy_row(row, recipe)
+        assert run(recipe=recipe)[0] == cli.USER_ERROR
         assert "no published figure for toy/tinny; did you mean toy/tiny?" in capsys.readouterr().err
 
-    def test_a_folder_without_published_json(self, run, capsys):
-        assert run(recipe=ROOT / "tests" / "engine" / "x.yaml")[0] == cli.USER_ERROR
+    def test_an_entry_that_lacks_something(self, row, run, tmp_path, capsys):
+        recipe = tmp_path / "configs" / "toy" / "tiny.yaml"
+        copy_row(row, recipe)
+        (tmp_path / "configs" / "published.json").write_text('{"toy/tiny": {"top1": 1, "dataset": "toy"}}')
+        assert run(recipe=recipe)[0] == cli.USER_ERROR
+        assert "the entry toy/tiny lacks 'input_frames'" in capsys.readouterr().err
+
+    def test_a_folder_without_published_json(self, row, run, tmp_path, capsys):
+        recipe = tmp_path / "configs" / "toy" / "tiny.yaml"
+        copy_row(row, recipe)
+        (tmp_path / "configs" / "published.json").unlink()
+        assert run(recipe=recipe)[0] == cli.USER_ERROR
         assert "published.json does not exist" in capsys.readouterr().err
+
+    def test_a_row_of_several_labels_has_no_top1(self, row, run, capsys):
+        words = ["DATA.MULTI_LABEL", "True", "MODEL.LOSS_FUNC", "bce_logit", "MIXUP.ENABLE", "False"]
+        assert run(*words)[0] == cli.USER_ERROR
+        assert "gives no top-1 accuracy" in capsys.readouterr().err
 
     def test_weights_named_twice(self, run, capsys):
         assert run("TEST.CHECKPOINT_FILE_PATH", "other.pyth")[0] == cli.USER_ERROR
