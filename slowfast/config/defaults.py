@@ -25,6 +25,8 @@ def get_cfg() -> CfgNode:
 KINDS = {
     "TRAIN.MIXED_PRECISION": "text or yes/no",
     "TEST.MIXED_PRECISION": "text or yes/no",
+    "TEST.NUM_TEMPORAL_CLIPS": "list of whole numbers",
+    "TEST.HAS_LABELS": "text or yes/no",
     "TRAIN.INIT_ALLOW": "list of texts",
     "DATA.TRAIN_JITTER_SCALES_RELATIVE": "list of numbers",
     "DATA.TRAIN_JITTER_ASPECT_RELATIVE": "list of numbers",
@@ -88,6 +90,12 @@ def _test(cfg: CfgNode) -> None:
     cfg.TEST.DATASET = "kinetics"  # registered name of the data set for testing
     cfg.TEST.BATCH_SIZE = 8  # views per step and shard, shared by its GPUs; validation uses it too
     cfg.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips per video, spread over time
+    # Further numbers of clips, each scored as a test with it alone would be, from the same pass over the videos:
+    # such as [1, 2, 4]; results.json tells them in by_clips
+    cfg.TEST.NUM_TEMPORAL_CLIPS = []
+    # auto | True | False (here): whether the test list has true labels. False: no accuracy, but submission.csv.
+    # auto: not if 20 videos or more all have the same label, as in the published test list of Something-Something
+    cfg.TEST.HAS_LABELS = "auto"
     cfg.TEST.NUM_SPATIAL_CROPS = 3  # crops per clip: 1 (centre) or 3 (left, centre, right, or top to bottom)
     cfg.TEST.CHECKPOINT_FILE_PATH = ""  # weights to test; "": those of OUTPUT_DIR, see TEST_BEST
     cfg.TEST.TEST_BEST = False  # test best.pyth of OUTPUT_DIR instead of the newest checkpoint
@@ -101,10 +109,15 @@ def _data(cfg: CfgNode) -> None:
     cfg.DATA = CfgNode()
     cfg.DATA.PATH_TO_DATA_DIR = ""  # folder of the lists
     cfg.DATA.PATH_PREFIX = ""  # folder that the paths in the lists start from
-    # Between path and label; "": found out from the list (here; published: " ")
+    # Between path and label, for kinetics, kinetics_sparse and ucf101; "": found out from the list (here;
+    # published: " "), as it always is for the data sets that may have frame folders
     cfg.DATA.PATH_LABEL_SEPARATOR = ""
-    cfg.DATA.LABEL_PATH_TEMPLATE = "somesomev1_rgb_{}_split.txt"  # list of a split, for frame folders
+    # ssv1 (sth), ssv2, hmdb51 (hmdb): name of a list, {} is train or validation (hmdb51: train or val). Where there
+    # is no such file: train.csv, val.csv, test.csv (here), as for the other data sets
+    cfg.DATA.LABEL_PATH_TEMPLATE = "somesomev1_rgb_{}_split.txt"
     cfg.DATA.IMAGE_TEMPLATE = "{:05d}.jpg"  # file of a frame, counted from 1, for frame folders
+    # ucf101, hmdb51: where PATH_TO_DATA_DIR has no lists, they are those of its folder split1, split2 or split3 (here)
+    cfg.DATA.SPLIT = 1
     # Names in order, or JSON name -> label; "": classes.txt beside the lists (here)
     cfg.DATA.CLASS_NAMES_PATH = ""
     # Several labels a video, "path 3;17;42"; mean average precision instead of top-k
@@ -124,12 +137,21 @@ def _data(cfg: CfgNode) -> None:
     cfg.DATA.FRAME_ORDER = "forward"
     cfg.DATA.INPUT_CHANNEL_NUM = [3]  # channels of the model's input, one pathway (here; published: [3, 3])
     cfg.DATA.REVERSE_INPUT_CHANNEL = False  # RGB -> BGR, for weights trained on BGR
+    # For small sets: shrink frames to this short side, antialiased, and keep them in memory, so that later epochs
+    # decode nothing; 0: off (here)
+    cfg.DATA.CACHE_SHORT_SIDE = 0
+    cfg.DATA.CACHE_GB = 2.0  # most memory for that in each loader worker; what does not fit is decoded anew (here)
+    # Resize with antialiasing, in training and test: better for clips made several times smaller, but not what
+    # published weights were trained with (here)
+    cfg.DATA.ANTIALIAS = False
     cfg.DATA.MEAN = [0.45, 0.45, 0.45]  # taken from pixels in 0..1, per channel
     cfg.DATA.STD = [0.225, 0.225, 0.225]  # and then divided by this
 
     # -------------------------------------------------------------------------- DATA: validation and testing
     cfg.DATA.TEST_CROP_SIZE = 256  # side of a crop, pixels
     cfg.DATA.TEST_SCALE = 0  # short side before cropping, pixels; 0: TEST_CROP_SIZE (here)
+    # The one view of a clip is the whole frame, squeezed into a square of TEST_CROP_SIZE, instead of a crop (here)
+    cfg.DATA.TEST_WHOLE_FRAME = False
     # How the views of a video become one score: sum (of logits) | softmax (mean of probabilities, here) | max
     cfg.DATA.ENSEMBLE_METHOD = "sum"
 
@@ -174,6 +196,10 @@ def _augmentation(cfg: CfgNode) -> None:
     cfg.AUG.RE_PROB = 0.25  # random erasing: probability per clip
     cfg.AUG.RE_MODE = "pixel"  # pixel (noise) | rand (one colour a frame) | const (grey)
     cfg.AUG.RE_COUNT = 1  # most boxes per clip
+    # A still frame of another clip of the batch is blended into all frames of a clip, with up to this share of it:
+    # what moves then tells more than where it moves. Probability per clip; no published recipe uses it (here)
+    cfg.AUG.BACKGROUND_PROB = 0.0
+    cfg.AUG.BACKGROUND_SHARE = 0.5
     cfg.AUG.RE_SPLIT = False  # without effect; in the published files
 
     # ------------------------------------------------------------------------------------------------ MIXUP
@@ -229,6 +255,7 @@ def _uniformer(cfg: CfgNode) -> None:
     cfg.UNIFORMER.PRUNE_RATIO = [[], [], [1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
     cfg.UNIFORMER.TRADE_OFF = [[], [], [1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
     cfg.UNIFORMER.INIT_VALUE = 0.1  # and start of their layer scale
+    cfg.UNIFORMER.AVERAGE_HEADS = False  # and scores from the mean of both heads, not the first alone (here)
 
 
 def _solver(cfg: CfgNode) -> None:

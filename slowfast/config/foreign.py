@@ -50,7 +50,6 @@ FOREIGN: tuple[tuple[str, Any, str], ...] = (
         _ZERO,
         "stopping on a loss explosion (see SOLVER.MAX_NONFINITE_STEPS)",
     ),
-    ("TEST.NUM_TEMPORAL_CLIPS", _EMPTY, "testing of several view counts in one run"),
     (
         "TEST.SAVE_RESULTS_PATH",
         _EMPTY,

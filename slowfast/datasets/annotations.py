@@ -1,8 +1,9 @@
 """Video lists and class names: text files → compact tables, checked line by line.
 
-A list has no header and one video per line, `path SEPARATOR label`: the label stands last, so the path may
-contain the separator. Several labels are written `3;17;42`. UTF-8, with or without a byte order mark, with LF
-or CRLF; blank lines are passed over; nothing is quoted (reference behaviour).
+A list has no header and one video per line, `path SEPARATOR label`, or for folders of frames `folder SEPARATOR
+number of frames SEPARATOR label`: the numbers stand last, so the path may contain the separator. Several labels
+are written `3;17;42`. UTF-8, with or without a byte order mark, with LF or CRLF; blank lines are passed over;
+nothing is quoted (reference behaviour).
 """
 
 import itertools
@@ -18,6 +19,7 @@ import torch
 _SEPARATORS = (b",", b"\t", b" ")
 _DETECTION_LINES = 100  # lines looked at to find the separator
 _LABEL_SEPARATOR = b";"
+_MOST_FRAMES = 2**31 - 1
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -32,7 +34,7 @@ class VideoTable:
 
     path_bytes: uint8, all paths in UTF-8. path_ends: int64 (N + 1,), where each begins and ends. labels:
     int32. label_ends: int64 (N + 1,) likewise for `labels` if the list is multi-label, else None. prefix:
-    media folder.
+    media folder. frame_counts: int32 (N,) as listed if the entries are folders of frames, else None.
     """
 
     path_bytes: torch.Tensor
@@ -40,6 +42,7 @@ class VideoTable:
     labels: torch.Tensor
     label_ends: torch.Tensor | None
     prefix: str
+    frame_counts: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.path_ends) - 1
@@ -61,6 +64,12 @@ class VideoTable:
         self._span(self.path_ends, index)
         return int(self.labels[index])
 
+    def num_frames(self, index: int) -> int:
+        """The listed number of frames, of a list of frame folders. Raises IndexError like `name`."""
+        assert self.frame_counts is not None, "a list of video files tells no number of frames"
+        self._span(self.path_ends, index)
+        return int(self.frame_counts[index])
+
     def _span(self, ends: torch.Tensor, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"video {index} of a list of {len(self)}")
@@ -74,21 +83,27 @@ def read_list(
     num_classes: int,
     multi_label: bool = False,
     prefix: str = "",
+    frame_folders: bool = False,
 ) -> VideoTable:
     """Read and check a video list.
 
     `separator` "" finds out which of comma, tab and space the list uses. Labels are whole numbers in
-    0..num_classes-1; with `multi_label` one or more of them, joined by ";".
+    0..num_classes-1; with `multi_label` one or more of them, joined by ";". With `frame_folders` the column
+    before them is the number of frames, 1 or more; it is taken from the list, no folder is looked into.
 
     Raises FileNotFoundError for a missing list and ValueError, with file and line, for anything wrong in it:
-    no videos, a header, another separator, a missing path or label, a label that is no number or out of
-    range.
+    no videos, a header, another separator or number of columns, a missing path or label, a label or number of
+    frames that is no number or out of range.
     """
     path = Path(path)
     cut = separator.encode() or _detect_separator(path)
     parser = _LineParser(path, cut, num_classes, multi_label)
     path_bytes, path_ends, labels, label_ends = bytearray(), array("q", [0]), array("i"), array("q", [0])
+    frame_counts = array("i")
     for number, line in _lines(path):
+        if frame_folders:
+            line, count = parser.cut_frame_count(number, line)
+            frame_counts.append(count)
         video, _, label = line.rpartition(cut)
         video = video.rstrip()
         # Lists have hundreds of thousands of lines: the plain ones are taken here, all others by the parser.
@@ -101,14 +116,24 @@ def read_list(
         path_ends.append(len(path_bytes))
         label_ends.append(len(labels))
     if not labels:
-        raise ValueError(f"{path}: no videos in this list; each line is: path, separator, label")
+        columns = "folder, number of frames, label" if frame_folders else "path, separator, label"
+        raise ValueError(f"{path}: no videos in this list; each line is: {columns}")
     return VideoTable(
         path_bytes=_tensor(path_bytes, torch.uint8),
         path_ends=_tensor(path_ends, torch.int64),
         labels=_tensor(labels, torch.int32),
         label_ends=_tensor(label_ends, torch.int64) if multi_label else None,
         prefix=prefix,
+        frame_counts=_tensor(frame_counts, torch.int32) if frame_folders else None,
     )
+
+
+def lists_frame_folders(path: str | os.PathLike) -> bool:
+    """Whether most of the first lines end in two numbers, as in `folder 54 0`. Raises as `read_list` does."""
+    cut = _detect_separator(Path(path))
+    sample = [line.rpartition(cut) for _, line in itertools.islice(_lines(Path(path)), _DETECTION_LINES)]
+    fitting = sum(_is_label(label.strip()) and _ends_in_count(rest, cut) for rest, _, label in sample)
+    return 2 * fitting > len(sample)
 
 
 def read_class_names(path: str | os.PathLike) -> list[str]:
@@ -170,10 +195,34 @@ class _LineParser:
             return path, [self._in_range(number, value) for value in found]
         raise self._error(number, self._no_label(number, label))
 
+    def cut_frame_count(self, number: int, line: bytes) -> tuple[bytes, int]:
+        """A line of a list of frame folders → the line without its number of frames, and that number."""
+        rest, cut, label = line.rpartition(self._separator)
+        folder, _, count = rest.rstrip().rpartition(self._separator)
+        count = count.strip()
+        if not folder.strip() or not count.isdigit():
+            raise self._error(number, self._no_frame_count(number, line, label.strip()))
+        if not 0 < int(count) <= _MOST_FRAMES:
+            raise self._error(number, f"{int(count)} frames; a folder of frames has 1 to {_MOST_FRAMES}")
+        return folder + cut + label, int(count)
+
+    def _no_frame_count(self, number: int, line: bytes, label: bytes) -> str:
+        wanted = "in a list of frame folders a line is: folder, number of frames, label"
+        if number == 1 and not _is_label(label):
+            return f"{_show(line)} is not a video; if this is a header, remove it: lists have none; {wanted}"
+        if _fits(line, self._separator):
+            return (
+                f"two columns in {_show(line)}, but {wanted}. A list of video files belongs to another data set: "
+                "kinetics, kinetics_sparse, ucf101, ssv2 and hmdb51 read them"
+            )
+        return f"no number of frames before the label in {_show(line)}; {wanted}"
+
     def _in_range(self, number: int, label: int) -> int:
         if label >= self._num_classes:
             allowed = f"0..{self._num_classes - 1} (MODEL.NUM_CLASSES is {self._num_classes})"
-            raise self._error(number, f"label {label} is outside {allowed}")
+            raise self._error(
+                number, f"label {label} is outside {allowed}; is this the list of another data set?"
+            )
         return label
 
     def _check_utf8(self, number: int, path: bytes) -> None:
@@ -231,6 +280,11 @@ def _detect_separator(path: Path) -> bytes:
 def _fits(line: bytes, separator: bytes) -> bool:
     path, _, label = line.rpartition(separator)
     return bool(path.strip()) and _is_label(label.strip())
+
+
+def _ends_in_count(text: bytes, separator: bytes) -> bool:
+    folder, _, count = text.rstrip().rpartition(separator)
+    return bool(folder.strip()) and count.strip().isdigit()
 
 
 def _is_label(text: bytes) -> bool:

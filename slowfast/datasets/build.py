@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import partial
 
 from fvcore.common.registry import Registry
 
-from slowfast.datasets import annotations, rand_augment
+from slowfast.datasets import annotations, rand_augment, sampling
+from slowfast.datasets.frame_cache import FrameCache
 from slowfast.datasets.loader import EvalOrder, TrainOrder, VideoLoader, eval_group_size
 from slowfast.datasets.pipeline import DeviceStage, EvalViews, TrainViews, empty_views
-from slowfast.datasets.video_dataset import ClipSampler, VideoDataset
+from slowfast.datasets.video_dataset import ClipSampler, FrameFolders, VideoDataset, VideoFiles
 from slowfast.utils import distributed, environment
 
 SPLITS = ("train", "val", "test")
@@ -90,6 +92,9 @@ def preprocessing(cfg) -> dict:
         "use_offset_sampling": data.USE_OFFSET_SAMPLING,
         "test_scale": data.TEST_SCALE or data.TEST_CROP_SIZE,
         "test_crop_size": data.TEST_CROP_SIZE,
+        "test_whole_frame": data.TEST_WHOLE_FRAME,
+        "cache_short_side": data.CACHE_SHORT_SIDE,
+        "antialias": data.ANTIALIAS,
         "mean": list(data.MEAN),
         "std": list(data.STD),
         "channel_order": "BGR" if data.REVERSE_INPUT_CHANNEL else "RGB",
@@ -98,17 +103,40 @@ def preprocessing(cfg) -> dict:
     }
 
 
-def _video_files(cfg, split: str, rule: str) -> VideoDataset:
-    """Video files listed in {train,val,test}.csv under DATA.PATH_TO_DATA_DIR."""
-    data, training = cfg.DATA, split == "train"
-    folder = data.PATH_TO_DATA_DIR
-    table = annotations.read_list(
-        os.path.join(folder, f"{split}.csv"),
-        separator=data.PATH_LABEL_SEPARATOR,
-        num_classes=cfg.MODEL.NUM_CLASSES,
-        multi_label=data.MULTI_LABEL,
-        prefix=data.PATH_PREFIX,
-    )
+@dataclass(frozen=True)
+class Kind:
+    """What a data set of this package is made of.
+
+    ``rule`` is a rule of ClipSampler. ``media`` is files, folders (of frames), or found (out from the list).
+    ``template_words`` fill DATA.LABEL_PATH_TEMPLATE for train, val and test; () if lists have fixed names alone.
+    ``has_splits``: lists may also lie in split1, split2, split3 below the folder of the lists, as DATA.SPLIT says.
+    """
+
+    rule: str
+    media: str = "files"
+    template_words: tuple[str, ...] = ()
+    has_splits: bool = False
+
+
+_SOMETHING = ("train", "validation", "validation")
+_HMDB = ("train", "val", "val")
+KINDS = {
+    "kinetics": Kind("dense"),
+    "kinetics_sparse": Kind("segments"),
+    "sth": Kind("segments", "folders", _SOMETHING),
+    "ssv1": Kind("segments", "folders", _SOMETHING),
+    "ssv2": Kind("segments", "found", _SOMETHING),
+    "ucf101": Kind("dense", has_splits=True),
+    "hmdb": Kind("dense", "found", _HMDB, has_splits=True),
+    "hmdb51": Kind("dense", "found", _HMDB, has_splits=True),
+}
+
+
+def _listed_videos(cfg, split: str, name: str) -> VideoDataset:
+    """One of the data sets of KINDS."""
+    data, training, kind = cfg.DATA, split == "train", KINDS[name]
+    path = _find_list(cfg, split, kind)
+    table = _read_list(cfg, path, name)
     num_clips, num_crops = _view_counts(cfg, split)
     num_copies = cfg.AUG.NUM_SAMPLE if training else 1
     crop_size = data.TRAIN_CROP_SIZE if training else data.TEST_CROP_SIZE
@@ -118,11 +146,12 @@ def _video_files(cfg, split: str, rule: str) -> VideoDataset:
             num_frames=data.NUM_FRAMES,
             sampling_rate=data.SAMPLING_RATE,
             num_clips=num_clips,
-            rule=rule,
+            rule=kind.rule,
             use_offset=data.USE_OFFSET_SAMPLING or split == "val",
             unit=data.SAMPLING_UNIT,
             target_fps=data.TARGET_FPS,
             frame_order=data.FRAME_ORDER,
+            other_counts=clip_counts(cfg)[1:] if split == "test" else (),
         ),
         make_views=_train_views(cfg) if training else _eval_views(cfg, num_crops),
         views_per_video=num_copies if training else num_clips * num_crops,
@@ -130,11 +159,71 @@ def _video_files(cfg, split: str, rule: str) -> VideoDataset:
         seed=cfg.RNG_SEED,
         num_copies=num_copies,
         replace_unreadable=training,
-        decode_threads=0 if cfg.DATA_LOADER.ENABLE_MULTI_THREAD_DECODE else 1,
+        open_media=_open_media(cfg, table, kind),
         num_classes=cfg.MODEL.NUM_CLASSES,
         multi_label=data.MULTI_LABEL,
-        class_names=_class_names(cfg),
+        class_names=_class_names(cfg, os.path.dirname(path)),
     )
+
+
+def _find_list(cfg, split: str, kind: Kind) -> str:
+    """The first list that is there, of the names a data set of this kind may give it."""
+    data = cfg.DATA
+    names = [f"{split}.csv"]
+    if kind.template_words:
+        names.insert(0, data.LABEL_PATH_TEMPLATE.format(kind.template_words[SPLITS.index(split)]))
+    folders = [data.PATH_TO_DATA_DIR]
+    if kind.has_splits:
+        folders.append(os.path.join(data.PATH_TO_DATA_DIR, f"split{data.SPLIT}"))
+    paths = [os.path.join(folder, name) for folder in folders for name in names]
+    found = next((path for path in paths if os.path.exists(path)), None)
+    if found is None and len(paths) > 1:
+        raise FileNotFoundError(
+            f"no such file: none of {', '.join(paths)} is there (video list for {split}); DATA.PATH_TO_DATA_DIR says "
+            "where lists lie, DATA.LABEL_PATH_TEMPLATE how those of frame folders are named"
+        )
+    return found or paths[0]
+
+
+def _read_list(cfg, path: str, name: str) -> annotations.VideoTable:
+    """A list in the format of its data set; of the other format, a ValueError that says so."""
+    data, media = cfg.DATA, KINDS[name].media
+    folders = media == "folders" or annotations.lists_frame_folders(path)
+    if folders and media == "files":
+        raise ValueError(
+            f"{path}: a list of frame folders (folder, number of frames, label), but {name} reads video files: "
+            "write ssv1, ssv2 or hmdb51 in TRAIN.DATASET and TEST.DATASET, or give a list of video files"
+        )
+    return annotations.read_list(
+        path,
+        separator=data.PATH_LABEL_SEPARATOR if media == "files" else "",
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        multi_label=data.MULTI_LABEL,
+        prefix=data.PATH_PREFIX,
+        frame_folders=folders,
+    )
+
+
+def _open_media(cfg, table: annotations.VideoTable, kind: Kind) -> VideoFiles | FrameFolders | FrameCache:
+    open_media = _open_as_they_are(cfg, table, kind)
+    if not cfg.DATA.CACHE_SHORT_SIDE:
+        return open_media
+    return FrameCache(open_media, cfg.DATA.CACHE_SHORT_SIDE, int(cfg.DATA.CACHE_GB * 2**30))
+
+
+def _open_as_they_are(cfg, table: annotations.VideoTable, kind: Kind) -> VideoFiles | FrameFolders:
+    if table.frame_counts is None:
+        return VideoFiles(threads=0 if cfg.DATA_LOADER.ENABLE_MULTI_THREAD_DECODE else 1)
+    if kind.rule == "dense" and cfg.DATA.SAMPLING_UNIT == "seconds":
+        raise ValueError(
+            "DATA.SAMPLING_UNIT seconds needs a frame rate, which frame folders do not have: write frames"
+        )
+    return FrameFolders(cfg.DATA.IMAGE_TEMPLATE)
+
+
+def clip_counts(cfg) -> tuple[int, ...]:
+    """Every number of clips that one test serves, TEST.NUM_ENSEMBLE_VIEWS first."""
+    return sampling.clip_counts(cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_TEMPORAL_CLIPS)
 
 
 def _view_counts(cfg, split: str) -> tuple[int | None, int]:
@@ -161,21 +250,32 @@ def _train_views(cfg) -> TrainViews:
         inverse_jitter=data.INV_UNIFORM_SAMPLE,
         colour_strengths=tuple(data.SSL_COLOR_BRI_CON_SAT) if data.SSL_COLOR_JITTER else None,
         random_flip=data.RANDOM_FLIP,
+        antialias=data.ANTIALIAS,
         erase_probability=aug.RE_PROB if aug.ENABLE else 0.0,
         erase_count=aug.RE_COUNT,
     )
 
 
 def _eval_views(cfg, num_crops: int) -> EvalViews:
-    return EvalViews(cfg.DATA.TEST_SCALE or cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE, num_crops)
+    data = cfg.DATA
+    return EvalViews(
+        data.TEST_SCALE or data.TEST_CROP_SIZE,
+        data.TEST_CROP_SIZE,
+        num_crops,
+        whole_frame=data.TEST_WHOLE_FRAME,
+        antialias=data.ANTIALIAS,
+    )
 
 
-def _class_names(cfg) -> list[str] | None:
-    names = annotations.find_class_names(cfg.DATA.PATH_TO_DATA_DIR, cfg.DATA.CLASS_NAMES_PATH)
-    if names is not None:
-        annotations.check_class_names(names, cfg.MODEL.NUM_CLASSES)
-    return names
+def _class_names(cfg, list_dir: str) -> list[str] | None:
+    """From the named file, else beside the list, else in the folder of all lists."""
+    for folder in dict.fromkeys((list_dir, cfg.DATA.PATH_TO_DATA_DIR)):
+        names = annotations.find_class_names(folder, cfg.DATA.CLASS_NAMES_PATH)
+        if names is not None:
+            annotations.check_class_names(names, cfg.MODEL.NUM_CLASSES)
+            return names
+    return None
 
 
-DATASET_REGISTRY._do_register("kinetics", partial(_video_files, rule="dense"))
-DATASET_REGISTRY._do_register("kinetics_sparse", partial(_video_files, rule="segments"))
+for _name in KINDS:
+    DATASET_REGISTRY._do_register(_name, partial(_listed_videos, name=_name))

@@ -7,8 +7,9 @@ data sets hold no state and workers can stay alive between epochs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch.utils.data import DataLoader
@@ -19,17 +20,18 @@ from slowfast.utils import seeds
 
 @dataclass(frozen=True)
 class Batch:
-    """The views of several videos; N is the number of views of those that could be read.
+    """The views of several videos: N clips of those that could be read, and V views, each of which shows one.
 
-    Shapes: ``clips`` uint8 (N, T, S, S, 3), ``labels`` int64 (N,) or float32 (N, K), ``video_ids`` int64 (N,) list
-    indices as asked for, ``view_ids`` int64 (N,), ``erase_boxes`` int64 (N, R, 4), ``noise_seeds`` int64 (N,).
-    ``reports`` has one entry for each video asked for, read or not.
+    Shapes: ``clips`` uint8 (N, T, S, S, 3), ``labels`` int64 (N,) or float32 (N, K), ``video_ids`` int64 (V,) list
+    indices as asked for, ``view_ids`` int64 (V,), ``rows`` int64 (V,) the clip of a view, ``erase_boxes`` int64
+    (N, R, 4), ``noise_seeds`` int64 (N,). ``reports`` has one entry for each video asked for, read or not.
     """
 
     clips: torch.Tensor
     labels: torch.Tensor
     video_ids: torch.Tensor
     view_ids: torch.Tensor
+    rows: torch.Tensor
     erase_boxes: torch.Tensor
     noise_seeds: torch.Tensor
     reports: tuple[ItemReport, ...]
@@ -42,28 +44,36 @@ class Batch:
         return replace(self, clips=self.clips.pin_memory(), labels=self.labels.pin_memory())
 
     def split(self, size: int) -> Iterator[Batch]:
-        """The same views in pieces of at most ``size``; the first piece carries the reports."""
+        """The same clips in pieces of at most ``size``, with their views; the first piece carries the reports."""
         for start in range(0, len(self), size):
-            part = {
-                f.name: getattr(self, f.name)[start : start + size]
-                for f in fields(self)
-                if f.name != "reports"
+            per_clip = {
+                name: getattr(self, name)[start : start + size]
+                for name in ("clips", "labels", "erase_boxes", "noise_seeds")
             }
-            yield Batch(**part, reports=() if start else self.reports)
+            here = (self.rows >= start) & (self.rows < start + size)
+            yield Batch(
+                **per_clip,
+                video_ids=self.video_ids[here],
+                view_ids=self.view_ids[here],
+                rows=self.rows[here] - start,
+                reports=() if start else self.reports,
+            )
 
 
 def collate(items: Sequence[VideoItem]) -> Batch:
     """Join items in order; the views of one video stay next to each other."""
     views = [item.views for item in items]
     ids = [
-        torch.full((len(v.clips),), item.report.index, dtype=torch.int64)
+        torch.full((len(v.rows),), item.report.index, dtype=torch.int64)
         for v, item in zip(views, items, strict=True)
     ]
+    starts = itertools.accumulate((len(v.clips) for v in views), initial=0)
     return Batch(
         clips=_join([v.clips for v in views]),
         labels=torch.cat([item.labels for item in items]),
         video_ids=torch.cat(ids),
         view_ids=torch.cat([v.view_ids for v in views]),
+        rows=torch.cat([v.rows + start for v, start in zip(views, starts, strict=False)]),
         erase_boxes=_join([v.erase_boxes for v in views]),
         noise_seeds=torch.cat([v.noise_seeds for v in views]),
         reports=tuple(item.report for item in items),

@@ -8,7 +8,7 @@ is linear and its weights sum to one) up to the rounding to uint8 in between, at
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,25 +18,35 @@ from slowfast.datasets import augment, rand_augment, sampling, transforms
 
 @dataclass(frozen=True)
 class Views:
-    """Views of one video, ready to travel.
+    """Views of one video, ready to travel. Views with equal pixels share a clip, which then is computed once.
 
-    Shapes: ``clips`` uint8 (V, T, S, S, 3) in RGB; ``view_ids`` int64 (V,), clip x crops + crop, or the number of
-    the augmented copy; ``erase_boxes`` int64 (V, R, 4) as top, left, height, width (height 0: nothing);
-    ``noise_seeds`` int64 (V,), for the noise that fills erased boxes.
+    Shapes: ``clips`` uint8 (N, T, S, S, 3) in RGB; ``view_ids`` int64 (V,), clip x crops + crop, or the number of
+    the augmented copy; ``rows`` int64 (V,), which of the N clips a view shows; ``erase_boxes`` int64 (N, R, 4) as
+    top, left, height, width (height 0: nothing); ``noise_seeds`` int64 (N,), for the noise that fills erased boxes.
     """
 
     clips: torch.Tensor
     view_ids: torch.Tensor
+    rows: torch.Tensor
     erase_boxes: torch.Tensor
     noise_seeds: torch.Tensor
 
     @staticmethod
-    def of(clips: torch.Tensor, erase_boxes: torch.Tensor | None = None) -> Views:
-        """Views numbered in order, without erasing unless boxes are given."""
+    def of(
+        clips: torch.Tensor, erase_boxes: torch.Tensor | None = None, rows: torch.Tensor | None = None
+    ) -> Views:
+        """Views numbered in order: one for each clip, or as ``rows`` says; no erasing unless boxes are given."""
         count = len(clips)
         if erase_boxes is None:
             erase_boxes = torch.zeros((count, 0, 4), dtype=torch.int64)
-        return Views(clips, torch.arange(count), erase_boxes, torch.zeros(count, dtype=torch.int64))
+        rows = torch.arange(count) if rows is None else rows
+        return Views(clips, torch.arange(len(rows)), rows, erase_boxes, torch.zeros(count, dtype=torch.int64))
+
+    def repeated(self, which: Sequence[int]) -> Views:
+        """Views of a longer sequence of clips: clip i of it is number which[i] of the clips these were made of."""
+        num_clips = max(which) + 1
+        rows = self.rows.unflatten(0, (num_clips, -1))[torch.as_tensor(which)].flatten()
+        return replace(self, rows=rows, view_ids=torch.arange(len(rows)))
 
 
 def empty_views(num_frames: int, crop_size: int) -> Views:
@@ -61,6 +71,7 @@ class TrainViews:
     inverse_jitter: bool = False
     colour_strengths: tuple[float, float, float] | None = None
     random_flip: bool = True
+    antialias: bool = False
     erase_probability: float = 0.0
     erase_count: int = 1
 
@@ -86,30 +97,47 @@ class TrainViews:
             jittered = augment.draw_jittered_crop(
                 height, width, *self.jitter, self.crop_size, self.inverse_jitter, rng
             )
-            return transforms.crop(transforms.resize(clip, jittered.height, jittered.width), jittered.box)
+            resized = transforms.resize(clip, jittered.height, jittered.width, self.antialias)
+            return transforms.crop(resized, jittered.box)
         if self.motion_shift:
             boxes = augment.draw_moving_crop_boxes(height, width, self.area, self.aspect, num_frames, rng)
-            return transforms.crop_and_resize_moving(clip, boxes, self.crop_size)
+            return transforms.crop_and_resize_moving(clip, boxes, self.crop_size, self.antialias)
         box = augment.draw_resized_crop_box(height, width, self.area, self.aspect, rng)
-        return transforms.crop_and_resize(clip, box, self.crop_size)
+        return transforms.crop_and_resize(clip, box, self.crop_size, self.antialias)
 
 
 @dataclass(frozen=True)
 class EvalViews:
     """Fixed crops of fixed clips: short side to ``scale``, then 1 (centre) or 3 (left or top, centre, right or
-    bottom) square crops of ``crop_size``."""
+    bottom) square crops of ``crop_size``.
+
+    With ``whole_frame`` the one view is the whole frame, squeezed into a square of ``crop_size``: nothing at the
+    borders is lost. ``scale`` and ``num_crops`` then have no say.
+    """
 
     scale: int
     crop_size: int
     num_crops: int
+    whole_frame: bool = False
+    antialias: bool = False
 
     def __call__(self, clips: torch.Tensor, rngs: Sequence[np.random.Generator]) -> Views:
-        """``clips`` uint8 (clips, T, H, W, 3) -> clips x crops views, crops varying fastest; no draw is made."""
-        frames = transforms.resize_short_side(clips.flatten(0, 1), self.scale).unflatten(0, clips.shape[:2])
+        """``clips`` uint8 (clips, T, H, W, 3) -> clips x crops views, crops varying fastest; no draw is made.
+
+        Crops that coincide, as all do on square video, share their pixels.
+        """
+        if self.whole_frame:
+            frames = transforms.resize(clips.flatten(0, 1), self.crop_size, self.crop_size, self.antialias)
+            return Views.of(frames.unflatten(0, clips.shape[:2]))
+        frames = transforms.resize_short_side(clips.flatten(0, 1), self.scale, self.antialias)
+        frames = frames.unflatten(0, clips.shape[:2])
         positions = [sampling.crop_position(crop, self.num_crops) for crop in range(self.num_crops)]
         boxes = [transforms.uniform_crop_box(*frames.shape[2:4], self.crop_size, at) for at in positions]
-        views = [transforms.crop(clip, box) for clip in frames for box in boxes]
-        return Views.of(torch.stack(views))
+        different = list(dict.fromkeys(boxes))
+        views = [transforms.crop(clip, box) for clip in frames for box in different]
+        places = torch.tensor([different.index(box) for box in boxes])
+        rows = len(different) * torch.arange(len(frames))[:, None] + places
+        return Views.of(torch.stack(views), rows=rows.flatten())
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,17 @@ cuts the whole video into T segments and takes one frame of each. Frame numbers 
 order. Random choices come from the numpy Generator that the caller passes.
 
 The multi-view protocol of testing is defined here: a video has num_clips x num_crops views, and view
-v = clip * num_crops + crop.
+v = clip * num_crops + crop. Where one test serves several numbers of clips, the views of each stand one after
+the other, in the order of `clip_counts`.
 
 Source: the published UniFormer and PySlowFast code; every deterministic rule equals it frame by frame.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -151,6 +154,24 @@ def crop_position(crop: int, num_crops: int) -> int:
         )
     assert 0 <= crop < num_crops, (crop, num_crops)
     return 1 if num_crops == 1 else crop
+
+
+def clip_counts(num_clips: int, others: Sequence[int]) -> tuple[int, ...]:
+    """The different numbers of clips that one test serves: the main one, then the others in their order."""
+    return tuple(dict.fromkeys((num_clips, *others)))
+
+
+def view_ranges(counts: Sequence[int], num_crops: int) -> dict[int, range]:
+    """Number of clips -> view numbers that a test with it alone would have as 0, 1, ...; see `clip_counts`."""
+    ends = [num_crops * end for end in itertools.accumulate(counts)]
+    return {count: range(end - num_crops * count, end) for count, end in zip(counts, ends, strict=True)}
+
+
+def distinct_clips(clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frame numbers int64 (n, T) -> the different clips (d, T), first come first, and which of them each is (n,)."""
+    _, first, which = np.unique(clips, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return clips[first[order]], np.argsort(order)[which.ravel()]
 
 
 def frame_order(indices: np.ndarray, order: str, rng: np.random.Generator) -> np.ndarray:

@@ -7,6 +7,7 @@ A data set of this package is anything with ``__len__``, ``__getitem__((epoch, i
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +16,7 @@ import torch
 
 from slowfast.datasets import sampling
 from slowfast.datasets.annotations import VideoTable
+from slowfast.datasets.frame_folders import FrameFolder, open_frame_folder
 from slowfast.datasets.frames import EndOfVideo, UnreadableVideo, VideoReader, open_video
 from slowfast.datasets.pipeline import Views
 from slowfast.utils import seeds
@@ -44,7 +46,7 @@ class ItemReport:
 class VideoItem:
     """All views of one video. With no readable video the tensors have zero views and the report says why.
 
-    Shapes: ``views.clips`` uint8 (V, T, S, S, 3); ``labels`` int64 (V,) or float32 (V, K) for several labels.
+    Shapes: ``views.clips`` uint8 (N, T, S, S, 3); ``labels`` int64 (N,) or float32 (N, K) for several labels.
     """
 
     views: Views
@@ -53,12 +55,33 @@ class VideoItem:
 
 
 @dataclass(frozen=True)
+class VideoFiles:
+    """Opens an entry of a list of video files; ``threads`` as in frames.open_video."""
+
+    threads: int = 1
+
+    def __call__(self, table: VideoTable, index: int) -> VideoReader:
+        return open_video(table.path(index), threads=self.threads)
+
+
+@dataclass(frozen=True)
+class FrameFolders:
+    """Opens an entry of a list of frame folders; ``template`` as in frame_folders.open_frame_folder."""
+
+    template: str
+
+    def __call__(self, table: VideoTable, index: int) -> FrameFolder:
+        return open_frame_folder(table.path(index), table.num_frames(index), self.template)
+
+
+@dataclass(frozen=True)
 class ClipSampler:
     """Which frames of a video are looked at: arithmetic only, from its length and frame rate.
 
     ``rule`` is ``dense`` (consecutive stretch of num_frames x sampling_rate frames) or ``segments`` (one frame of
     each of num_frames equal parts). ``num_clips`` None draws one clip at random; a number gives that many fixed
-    clips; fixed clips of the dense rule lie as ``use_offset`` says (see sampling.clip_start).
+    clips; fixed clips of the dense rule lie as ``use_offset`` says (see sampling.clip_start). After them come the
+    fixed clips of each of ``other_counts``, where they would lie if that were ``num_clips``.
     """
 
     num_frames: int
@@ -69,9 +92,19 @@ class ClipSampler:
     unit: str = "frames"
     target_fps: float = 30.0
     frame_order: str = "forward"
+    other_counts: tuple[int, ...] = ()
 
     def __call__(self, length: int, fps: float | None, rng: np.random.Generator) -> np.ndarray:
         """Frame numbers, int64 (clips, T), for a video of ``length`` frames."""
+        others = [
+            (replace(self, num_clips=count, other_counts=()), copy.deepcopy(rng))
+            for count in self.other_counts
+        ]
+        return np.concatenate(
+            [self._clips(length, fps, rng), *(other(length, fps, stream) for other, stream in others)]
+        )
+
+    def _clips(self, length: int, fps: float | None, rng: np.random.Generator) -> np.ndarray:
         clips = self._segments(length, rng) if self.rule == "segments" else self._dense(length, fps, rng)
         return np.stack([sampling.frame_order(clip, self.frame_order, rng) for clip in clips])
 
@@ -95,7 +128,7 @@ class ClipSampler:
 
 @dataclass(frozen=True)
 class VideoDataset(torch.utils.data.Dataset):
-    """A list of video files with labels.
+    """A list of videos with labels, read by ``open_media``: video files or frame folders.
 
     ``make_views`` turns clips uint8 (clips, T, H, W, 3) into Views; it is given one random generator per copy.
     ``num_copies`` is the number of augmented copies of a training clip (1 otherwise). ``replace_unreadable`` is
@@ -110,7 +143,7 @@ class VideoDataset(torch.utils.data.Dataset):
     seed: int
     num_copies: int = 1
     replace_unreadable: bool = False
-    decode_threads: int = 1
+    open_media: Callable[[VideoTable, int], VideoReader | FrameFolder] = VideoFiles()
     num_classes: int = 0
     multi_label: bool = False
     class_names: list[str] | None = field(default=None, repr=False)
@@ -130,15 +163,15 @@ class VideoDataset(torch.utils.data.Dataset):
         failures: list[tuple[int, str]] = []
         for source in self._candidates(epoch, index):
             try:
-                clips, damage = self._read(source, epoch, index)
+                clips, which, damage = self._read(source, epoch, index)
             except UnreadableVideo as error:
                 failures.append((source, str(error)))
                 continue
             rngs = [
-                seeds.numpy_generator(self.seed, "views", epoch, index, copy)
-                for copy in range(self.num_copies)
+                seeds.numpy_generator(self.seed, "views", epoch, index, number)
+                for number in range(self.num_copies)
             ]
-            views = self.make_views(clips, rngs)
+            views = self.make_views(clips, rngs).repeated(which)
             views = replace(views, noise_seeds=self._noise_seeds(len(views.clips), epoch, index))
             report = ItemReport(index, source, tuple(failures), damage)
             return VideoItem(views, self._labels(source, len(views.clips)), report)
@@ -157,25 +190,28 @@ class VideoDataset(torch.utils.data.Dataset):
                 tried.add(other)
                 yield other
 
-    def _read(self, source: int, epoch: int, index: int) -> tuple[torch.Tensor, str]:
-        with open_video(self.table.path(source), threads=self.decode_threads) as reader:
-            return self._read_clips(reader, (self.seed, "clip", epoch, index)), reader.damage
+    def _read(self, source: int, epoch: int, index: int) -> tuple[torch.Tensor, np.ndarray, str]:
+        with self.open_media(self.table, source) as reader:
+            return *self._read_clips(reader, (self.seed, "clip", epoch, index)), reader.damage
 
-    def _read_clips(self, reader: VideoReader, stream: tuple) -> torch.Tensor:
-        """uint8 (clips, T, H, W, 3). A file that ends before its packets promised is sampled anew, once.
+    def _read_clips(
+        self, reader: VideoReader | FrameFolder, stream: tuple
+    ) -> tuple[torch.Tensor, np.ndarray]:
+        """The different clips, uint8 (clips, T, H, W, 3), and which of them each clip that is asked for is.
 
-        The generator is made again for the second attempt, so the clip is the one that a correct length would
-        have given in the first place.
+        A file that ends before its packets promised is sampled anew, once. The generator is made again for the
+        second attempt, so the clip is the one that a correct length would have given in the first place.
         """
         for attempt in range(2):
-            indices = self.sampler(reader.num_frames, reader.fps, seeds.numpy_generator(*stream))
+            asked = self.sampler(reader.num_frames, reader.fps, seeds.numpy_generator(*stream))
+            indices, which = sampling.distinct_clips(asked)
             try:
                 frames = reader.read(indices.ravel())
             except EndOfVideo:
                 if attempt:
                     raise
                 continue
-            return torch.from_numpy(frames).unflatten(0, indices.shape)
+            return torch.from_numpy(frames).unflatten(0, indices.shape), which
         raise AssertionError("unreachable")
 
     def _noise_seeds(self, count: int, epoch: int, index: int) -> torch.Tensor:

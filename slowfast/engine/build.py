@@ -9,7 +9,7 @@ from slowfast.datasets.build import build_device_stage, views_per_batch
 from slowfast.engine import evaluator, precision, schedule
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.guard import NonFiniteGuard
-from slowfast.engine.step import Mixing, TrainStep
+from slowfast.engine.step import Mixing, StillBackground, TrainStep
 from slowfast.models import losses
 from slowfast.utils import distributed
 
@@ -48,6 +48,9 @@ def build_step(cfg, device: torch.device, model: nn.Module) -> TrainStep:
             switch_probability=cfg.MIXUP.SWITCH_PROB,
             smoothing=cfg.MIXUP.LABEL_SMOOTH_VALUE,
         )
+    background = None
+    if cfg.AUG.ENABLE and cfg.AUG.BACKGROUND_PROB:
+        background = StillBackground(cfg.AUG.BACKGROUND_PROB, cfg.AUG.BACKGROUND_SHARE)
     return TrainStep(
         model=model,
         optimizer=_optimizer(cfg, bare),
@@ -60,6 +63,7 @@ def build_step(cfg, device: torch.device, model: nn.Module) -> TrainStep:
         seed=cfg.RNG_SEED,
         dtype=dtype,
         mixing=mixing,
+        background=background,
         max_grad_norm=cfg.SOLVER.CLIP_GRADIENT,
         max_grad_value=cfg.SOLVER.CLIP_GRAD_VAL,
     )

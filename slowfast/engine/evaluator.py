@@ -111,7 +111,7 @@ def run(
         logits = torch.cat(scores) if scores else torch.zeros(0, 1)
         # What a batch holds lies in a worker's shared memory, and each tensor kept holds a file open: copy.
         ids = batch.video_ids.numpy().copy(), batch.view_ids.numpy().copy()
-        sink.add(Records(*ids, logits.numpy()), batch.reports)
+        sink.add(Records(*ids, logits.numpy()[batch.rows.numpy()]), batch.reports)
         progress(logits, batch.labels)
     model.train(was_training)
 

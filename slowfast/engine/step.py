@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,14 @@ class Mixing:
 
 
 @dataclass(frozen=True)
+class StillBackground:
+    """Settings of still backgrounds; see slowfast.datasets.mixup.draw_background."""
+
+    probability: float
+    max_share: float
+
+
+@dataclass(frozen=True)
 class StepResult:
     """Scalars on the device: loss, top-1 and top-5 error in percent (None for several labels), gradient norm."""
 
@@ -41,6 +49,9 @@ class StepResult:
 @dataclass
 class TrainStep:
     """Everything that stays the same from step to step.
+
+    ``model`` gives logits (B, K), or a tuple of them, one for each head: then the loss is the mean over the heads,
+    as in the published lightweight models, and the errors are those of the first head.
 
     ``prepare`` turns views on the device into model input. All randomness of a step (mixing, drop path, dropout)
     is a function of (seed, global step, rank), so a checkpoint needs no random state.
@@ -57,6 +68,7 @@ class TrainStep:
     seed: int
     dtype: torch.dtype | None = None
     mixing: Mixing | None = None
+    background: StillBackground | None = None
     max_grad_norm: float | None = None
     max_grad_value: float | None = None
 
@@ -68,18 +80,32 @@ class TrainStep:
             batch.clips.to(self.device, non_blocking=True), batch.erase_boxes, batch.noise_seeds
         )
         labels = batch.labels.to(self.device, non_blocking=True)
+        clips = self._with_background(clips, global_step, rank)
         clips, targets = self._mix(clips, labels, global_step, rank)
         self.guard.before_forward()
         self.optimizer.zero_grad(set_to_none=True)
         with precision.autocast(self.device, self.dtype):
-            logits = self.model(clips)
-        loss = self.guard.poison(self.loss(logits.float(), targets))
+            outputs = self.model(clips)
+        heads = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss = self.guard.poison(self._loss(heads, targets))
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         norm = optimizers.clip(self.model.parameters(), self.max_grad_norm, self.max_grad_value)
         self.guard.step(self.optimizer, norm)
         self.scaler.update()
-        return StepResult(loss.detach(), *self._errors(logits.detach(), labels, targets), norm)
+        return StepResult(loss.detach(), *self._errors(heads[0].detach(), labels, targets), norm)
+
+    def _with_background(self, clips: torch.Tensor, global_step: int, rank: int) -> torch.Tensor:
+        if self.background is None:
+            return clips
+        background = mixup.draw_background(
+            seeds.numpy_generator(self.seed, "background", global_step, rank),
+            num_clips=clips.shape[0],
+            num_frames=clips.shape[2],
+            prob=self.background.probability,
+            max_share=self.background.max_share,
+        )
+        return mixup.apply_background(clips, background)
 
     def _mix(self, clips: torch.Tensor, labels: torch.Tensor, global_step: int, rank: int):
         if self.mixing is None:
@@ -95,6 +121,9 @@ class TrainStep:
         )
         targets = mixup.mix_targets(labels, self.num_classes, mix.lam, self.mixing.smoothing)
         return mixup.apply_mix(clips, mix), targets
+
+    def _loss(self, heads: Sequence[torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
+        return sum(self.loss(logits.float(), targets) for logits in heads) / len(heads)
 
     @torch.no_grad()
     def _errors(self, logits: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor):

@@ -4,6 +4,7 @@ Takes what a checkpoint file holds, not the file itself: reading belongs to util
 """
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -14,11 +15,15 @@ import torch
 from torch import Tensor, nn
 
 WRAPPERS = ("model_state", "model", "state_dict")  # video training, image training, others
-HEAD_NAMES = ("head.weight", "head.bias", "head_cls.weight", "head_cls.bias")  # the second of light models
-PUBLISHED_NAMES = tuple(
-    f"uniformer_{size}_{data}"
-    for size in ("small", "base")
-    for data in ("in1k", "k400_8x8", "k400_16x4", "k600_16x4")
+HEAD_NAMES = ("head.weight", "head.bias", "head_cls.weight", "head_cls.bias")
+PUBLISHED_NAMES = (
+    *(
+        f"uniformer_{size}_{data}"
+        for size in ("small", "base")
+        for data in ("in1k", "k400_8x8", "k400_16x4", "k600_16x4")
+    ),
+    *(f"uniformer_xxs_{size}_in1k" for size in (128, 160, 192, 224)),
+    *(f"uniformer_xs_{size}_in1k" for size in (192, 224)),
 )
 PUBLISHED_AT = (
     "https://github.com/Sense-X/UniFormer, model zoos of video_classification and image_classification"
@@ -96,7 +101,7 @@ def fit(
     report, values = _sort(weights, model.state_dict(), replace_head, other_classes)
     problems = report.problems(allow)
     if problems:
-        raise ValueError(_complaint(problems, report))
+        raise ValueError(_complaint(problems, report, describe(weights), describe(model.state_dict())))
     model.load_state_dict(values, strict=False)
     return report
 
@@ -110,6 +115,27 @@ def state_dict_in(payload: Mapping[str, Any]) -> dict[str, Tensor]:
             f"the file holds {', '.join(map(str, list(payload)[:NAMES_IN_ERROR])) or 'nothing'}"
         )
     return {name.removeprefix("module."): value for name, value in weights.items()}
+
+
+def describe(weights: Mapping[str, Tensor]) -> str | None:
+    """In a few words, which UniFormer has these tensors, with depth and widths; None where none has.
+
+    What tells them apart: a class token only in lightweight models, t_attn with split attention, gamma_1 with layer
+    scale.
+    """
+    blocks = [
+        match for name in weights if (match := re.match(r"blocks([1-4])\.(\d+)\.pos_embed\.weight$", name))
+    ]
+    depth = [1 + max((int(b[2]) for b in blocks if int(b[1]) == stage), default=-1) for stage in (1, 2, 3, 4)]
+    if 0 in depth:
+        return None
+    widths = [len(weights[f"blocks{stage}.0.pos_embed.weight"]) for stage in (1, 2, 3, 4)]
+    family = (
+        "a lightweight UniFormer (Uniformer_light*)" if "cls_token" in weights else "a UniFormer (Uniformer)"
+    )
+    parts = {"split attention": "blocks3.0.t_attn.qkv.weight", "layer scale": "blocks3.0.gamma_1"}
+    extras = [part for part, name in parts.items() if name in weights]
+    return f"{family}, DEPTH {depth}, EMBED_DIM {widths}" + "".join(f", with {extra}" for extra in extras)
 
 
 def inflate(weight: Tensor, num_frames: int, rule: Literal["average", "centre"] = "average") -> Tensor:
@@ -178,15 +204,22 @@ def _allowed(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _complaint(problems: Mapping[str, list[Entry]], report: LoadReport) -> str:
+def _complaint(
+    problems: Mapping[str, list[Entry]], report: LoadReport, file: str | None, model: str | None
+) -> str:
     lines = ["these weights do not fit the model, which was left as it was:"]
     for kind, entries in problems.items():
         rest = ", ..." if len(entries) > NAMES_IN_ERROR else ""
         named = ", ".join(map(str, entries[:NAMES_IN_ERROR]))
         lines.append(f"  {len(entries)} {kind}: {named}{rest}")
+    lines.append(f"  ({len(report.matched)} matched, {len(report.inflated)} to inflate)")
+    if file != model:
+        lines.append(
+            f"  The file looks like {file or 'no UniFormer'}; the model is {model or 'no UniFormer'}."
+        )
     lines.append(
-        f"  ({len(report.matched)} matched, {len(report.inflated)} to inflate). Check that file and recipe "
-        "are of one model; to start from what fits, give TRAIN.INIT_ALLOW patterns of these names"
+        "  Check that file and recipe are of one model (MODEL.MODEL_NAME, UNIFORMER.*); to start from what fits, "
+        "give TRAIN.INIT_ALLOW patterns of these names"
     )
     return "\n".join(lines)
 

@@ -197,7 +197,7 @@ class ShortReader:
 def test_a_video_shorter_than_its_packets_promise_is_sampled_anew(folder):
     data = replace(test_set(folder, 2, 1), sampler=ClipSampler(num_frames=4, sampling_rate=2, num_clips=2))
     reader = ShortReader()
-    clips = data._read_clips(reader, (3, "clip", 0, 0))
+    clips, _ = data._read_clips(reader, (3, "clip", 0, 0))
     assert clips.shape == (2, 4, 8, 8, 3)
     assert reader.asked == [[0, 2, 4, 7, 12, 14, 16, 19], [0, 2, 4, 7, 4, 6, 8, 11]]
 
