@@ -105,6 +105,8 @@ def _test(cfg: CfgNode) -> None:
     cfg.TEST.CHECKPOINT_FILE_PATH = ""  # weights to test; "": those of OUTPUT_DIR, see TEST_BEST
     cfg.TEST.TEST_BEST = False  # test best.pyth of OUTPUT_DIR instead of the newest checkpoint
     cfg.TEST.MIXED_PRECISION = "off"  # as TRAIN.MIXED_PRECISION, for validation and test (here)
+    # Keep scores in OUTPUT_DIR while they are made; a test that was stopped goes on after them (here)
+    cfg.TEST.RESUME = False
 
 
 def _data(cfg: CfgNode) -> None:
@@ -227,6 +229,8 @@ def _model(cfg: CfgNode) -> None:
     cfg.MODEL.USE_CHECKPOINT = False  # recompute activations in the backward pass: less memory, more time
     cfg.MODEL.CHECKPOINT_NUM = [0, 0, 0, 0]  # in the first n blocks of each stage
     cfg.MODEL.WEIGHTS_DIR = "path_to_models"  # folder where published names of weights are looked up (here)
+    # Class names of weights that hold none, as published ones do; compared with those of the lists; "": none (here)
+    cfg.MODEL.CLASS_NAMES_PATH = ""
 
     # --------------------------------------------------------------------------------------------------- BN
     cfg.BN = CfgNode()

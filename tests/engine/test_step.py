@@ -73,7 +73,7 @@ def as_input(clips):
 
 
 def run(step, batch):
-    return step(batch, 0)
+    return step([batch], 0)
 
 
 def test_loss_is_the_mean_over_heads_and_errors_are_of_the_first():
