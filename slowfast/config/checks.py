@@ -37,6 +37,7 @@ AT_LEAST_ONE = (
     "NUM_SHARDS",
     "LOG_PERIOD",
     "TRAIN.BATCH_SIZE",
+    "TRAIN.ACCUMULATION_STEPS",
     "TRAIN.EVAL_PERIOD",
     "TRAIN.CHECKPOINT_PERIOD",
     "TEST.BATCH_SIZE",
@@ -60,9 +61,12 @@ NOT_NEGATIVE = (
     "NUM_THREADS",
     "TRAIN.KEEP_CHECKPOINTS",
     "DATA_LOADER.NUM_WORKERS",
+    "DATA.CACHE_SHORT_SIDE",
+    "DATA.CACHE_GB",
     "MIXUP.ALPHA",
     "MIXUP.CUTMIX_ALPHA",
     "BN.WEIGHT_DECAY",
+    "SOLVER.REFERENCE_BATCH",
     "SOLVER.WARMUP_EPOCHS",
     "SOLVER.WARMUP_START_LR",
     "SOLVER.COSINE_END_LR",
@@ -70,8 +74,9 @@ NOT_NEGATIVE = (
     "SOLVER.MOMENTUM",
     "SOLVER.DAMPENING",
 )
-SHARES = ("DATA.MAX_BAD_FRACTION", "AUG.RE_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
+SHARES = ("DATA.MAX_BAD_FRACTION", "AUG.RE_PROB", "AUG.BACKGROUND_PROB", "MIXUP.PROB", "MIXUP.SWITCH_PROB")
 SHARES_BELOW_ONE = (
+    "AUG.BACKGROUND_SHARE",
     "MIXUP.LABEL_SMOOTH_VALUE",
     "UNIFORMER.DROPOUT_RATE",
     "UNIFORMER.ATTENTION_DROPOUT_RATE",
@@ -164,6 +169,11 @@ def _reading(cfg: CfgNode) -> Iterator[str]:
         yield f"DATA.SSL_COLOR_BRI_CON_SAT is {data.SSL_COLOR_BRI_CON_SAT}; it must be three numbers from 0 to 1"
     if any(value <= 0 for value in data.STD):
         yield f"DATA.STD is {data.STD}; its numbers must be above 0"
+    if data.TEST_WHOLE_FRAME and cfg.TEST.NUM_SPATIAL_CROPS != 1:
+        yield (
+            f"TEST.NUM_SPATIAL_CROPS is {cfg.TEST.NUM_SPATIAL_CROPS}, but with DATA.TEST_WHOLE_FRAME the whole frame "
+            "is the only view of a clip: write 1"
+        )
     if data.TEST_SCALE and data.TEST_SCALE < data.TEST_CROP_SIZE:
         yield (
             f"DATA.TEST_SCALE {data.TEST_SCALE} is below DATA.TEST_CROP_SIZE {data.TEST_CROP_SIZE}: "
@@ -214,6 +224,8 @@ def _range(key: str, value: list) -> Iterator[str]:
 
 def _augmentation(cfg: CfgNode) -> Iterator[str]:
     mixup = cfg.MIXUP
+    if cfg.AUG.BACKGROUND_PROB and not cfg.AUG.ENABLE:
+        yield f"AUG.BACKGROUND_PROB {cfg.AUG.BACKGROUND_PROB:g} needs AUG.ENABLE True, or write 0"
     if cfg.AUG.NUM_SAMPLE > 1 and not cfg.AUG.ENABLE:
         yield f"AUG.NUM_SAMPLE {cfg.AUG.NUM_SAMPLE} needs AUG.ENABLE True, or write AUG.NUM_SAMPLE 1"
     if not mixup.ENABLE:
@@ -289,6 +301,34 @@ def _stages(cfg: CfgNode) -> Iterator[str]:
         )
 
 
+def _light(cfg: CfgNode) -> Iterator[str]:
+    """Lightweight models: rules for each block of stages 3 and 4, whose lists depend on the depth."""
+    family = cfg.UNIFORMER
+    depth = family.DEPTH
+    if not cfg.MODEL.MODEL_NAME.lower().startswith("uniformer_light") or len(depth) != 4 or min(depth) < 1:
+        return
+    if family.SPLIT:
+        yield f"UNIFORMER.SPLIT True is not for MODEL.MODEL_NAME {cfg.MODEL.MODEL_NAME}: write False"
+    for name, allowed, holds in (
+        ("PRUNE_RATIO", "above 0, to 1", lambda value: 0 < value <= 1),
+        ("TRADE_OFF", "from 0 to 1", lambda value: 0 <= value <= 1),
+    ):
+        lists = family[name]
+        if [len(values) for values in lists] != [0, 0, *depth[2:]]:
+            published = [[], [], [1, *[0.5] * (depth[2] - 1)], [0.5] * depth[3]]
+            yield (
+                f"UNIFORMER.{name} is {lists}; with UNIFORMER.DEPTH {depth} it must be two empty lists, then lists of "
+                f"{depth[2]} and {depth[3]} numbers, one for each block. As published, write {published}"
+            )
+        elif not all(holds(value) for values in lists for value in values):
+            yield f"UNIFORMER.{name} is {lists}; its numbers must be {allowed}"
+        elif name == "PRUNE_RATIO" and lists[2][0] != 1:
+            yield (
+                f"UNIFORMER.PRUNE_RATIO starts stage 3 with {lists[2][0]}; it must be 1 there, because no block before "
+                "has scored the tokens"
+            )
+
+
 RULES = (
     _choices,
     _ranges,
@@ -302,4 +342,5 @@ RULES = (
     _schedule,
     _optimizer,
     _stages,
+    _light,
 )

@@ -64,8 +64,10 @@ def _train(cfg: CfgNode) -> None:
     # kinetics_sparse (video files, one frame of each segment), ssv1 = sth (folders of frames, segments), ssv2
     # (folders or files, segments), hmdb51 = hmdb (folders or files, dense clips)
     cfg.TRAIN.DATASET = "kinetics"
-    # Videos per step and shard, shared by its GPUs; each gives AUG.NUM_SAMPLE clips
+    # Videos per forward pass and shard, shared by its GPUs; each gives AUG.NUM_SAMPLE clips
     cfg.TRAIN.BATCH_SIZE = 64
+    # Passes whose gradients are averaged for one optimizer step of BATCH_SIZE x NUM_SHARDS x this many videos (here)
+    cfg.TRAIN.ACCUMULATION_STEPS = 1
     cfg.TRAIN.EVAL_PERIOD = 10  # epochs between validations
     cfg.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
     cfg.TRAIN.SAVE_LATEST = True  # a checkpoint after every epoch, also between periods (here)
@@ -103,6 +105,8 @@ def _test(cfg: CfgNode) -> None:
     cfg.TEST.CHECKPOINT_FILE_PATH = ""  # weights to test; "": those of OUTPUT_DIR, see TEST_BEST
     cfg.TEST.TEST_BEST = False  # test best.pyth of OUTPUT_DIR instead of the newest checkpoint
     cfg.TEST.MIXED_PRECISION = "off"  # as TRAIN.MIXED_PRECISION, for validation and test (here)
+    # Keep scores in OUTPUT_DIR while they are made; a test that was stopped goes on after them (here)
+    cfg.TEST.RESUME = False
 
 
 def _data(cfg: CfgNode) -> None:
@@ -138,12 +142,21 @@ def _data(cfg: CfgNode) -> None:
     cfg.DATA.FRAME_ORDER = "forward"
     cfg.DATA.INPUT_CHANNEL_NUM = [3]  # channels of the model's input, one pathway (here; published: [3, 3])
     cfg.DATA.REVERSE_INPUT_CHANNEL = False  # RGB -> BGR, for weights trained on BGR: published ssv1, ssv2, hmdb51
+    # For small sets: shrink frames to this short side, antialiased, and keep them in memory, so that later epochs
+    # decode nothing; 0: off (here)
+    cfg.DATA.CACHE_SHORT_SIDE = 0
+    cfg.DATA.CACHE_GB = 2.0  # most memory for that in each loader worker; what does not fit is decoded anew (here)
+    # Resize with antialiasing, in training and test: better for clips made several times smaller, but not what
+    # published weights were trained with (here)
+    cfg.DATA.ANTIALIAS = False
     cfg.DATA.MEAN = [0.45, 0.45, 0.45]  # taken from pixels in 0..1, per channel
     cfg.DATA.STD = [0.225, 0.225, 0.225]  # and then divided by this
 
     # -------------------------------------------------------------------------- DATA: validation and testing
     cfg.DATA.TEST_CROP_SIZE = 256  # side of a crop, pixels
     cfg.DATA.TEST_SCALE = 0  # short side before cropping, pixels; 0: TEST_CROP_SIZE (here)
+    # The one view of a clip is the whole frame, squeezed into a square of TEST_CROP_SIZE, instead of a crop (here)
+    cfg.DATA.TEST_WHOLE_FRAME = False
     # How the views of a video become one score: sum (of logits) | softmax (mean of probabilities, here) | max
     cfg.DATA.ENSEMBLE_METHOD = "sum"
 
@@ -188,6 +201,10 @@ def _augmentation(cfg: CfgNode) -> None:
     cfg.AUG.RE_PROB = 0.25  # random erasing: probability per clip
     cfg.AUG.RE_MODE = "pixel"  # pixel (noise) | rand (one colour a frame) | const (grey)
     cfg.AUG.RE_COUNT = 1  # most boxes per clip
+    # A still frame of another clip of the batch is blended into all frames of a clip, with up to this share of it:
+    # what moves then tells more than where it moves. Probability per clip; no published recipe uses it (here)
+    cfg.AUG.BACKGROUND_PROB = 0.0
+    cfg.AUG.BACKGROUND_SHARE = 0.5
     cfg.AUG.RE_SPLIT = False  # without effect; in the published files
 
     # ------------------------------------------------------------------------------------------------ MIXUP
@@ -212,6 +229,8 @@ def _model(cfg: CfgNode) -> None:
     cfg.MODEL.USE_CHECKPOINT = False  # recompute activations in the backward pass: less memory, more time
     cfg.MODEL.CHECKPOINT_NUM = [0, 0, 0, 0]  # in the first n blocks of each stage
     cfg.MODEL.WEIGHTS_DIR = "path_to_models"  # folder where published names of weights are looked up (here)
+    # Class names of weights that hold none, as published ones do; compared with those of the lists; "": none (here)
+    cfg.MODEL.CLASS_NAMES_PATH = ""
 
     # --------------------------------------------------------------------------------------------------- BN
     cfg.BN = CfgNode()
@@ -241,6 +260,7 @@ def _uniformer(cfg: CfgNode) -> None:
     cfg.UNIFORMER.PRUNE_RATIO = [[], [], [1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
     cfg.UNIFORMER.TRADE_OFF = [[], [], [1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]
     cfg.UNIFORMER.INIT_VALUE = 0.1  # and start of their layer scale
+    cfg.UNIFORMER.AVERAGE_HEADS = False  # and scores from the mean of both heads, not the first alone (here)
 
 
 def _solver(cfg: CfgNode) -> None:
@@ -249,8 +269,13 @@ def _solver(cfg: CfgNode) -> None:
     cfg.SOLVER.MAX_EPOCH = 300  # epochs
     cfg.SOLVER.LR_POLICY = "cosine"  # cosine | steps_with_relative_lrs
     cfg.SOLVER.BASE_LR = 0.1  # highest rate, for the batch that is written in the recipe
-    # BASE_LR, WARMUP_START_LR and COSINE_END_LR count NUM_SHARDS times. The factor is applied where a rate is
-    # used; the config keeps what the recipe says
+    # Videos of all shards and passes in the optimizer step that BASE_LR is written for; 0: not known (here)
+    cfg.SOLVER.REFERENCE_BATCH = 0
+    # With a REFERENCE_BATCH: BASE_LR, WARMUP_START_LR and COSINE_END_LR grow and shrink with the videos of a step
+    # (here). Factors are applied where a rate is used; the config keeps what the recipe says
+    cfg.SOLVER.SCALE_LR = True
+    # As published: the three rates count NUM_SHARDS times, whatever the batch. Only where SCALE_LR does not apply,
+    # because shards are counted in the videos of a step already
     cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS = False
     cfg.SOLVER.WARMUP_EPOCHS = 0.0  # epochs of linear warm-up
     cfg.SOLVER.WARMUP_START_LR = 0.01  # rate at the start of it

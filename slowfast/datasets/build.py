@@ -9,6 +9,7 @@ from functools import partial
 from fvcore.common.registry import Registry
 
 from slowfast.datasets import annotations, rand_augment, sampling
+from slowfast.datasets.frame_cache import FrameCache
 from slowfast.datasets.loader import EvalOrder, TrainOrder, VideoLoader, eval_group_size
 from slowfast.datasets.pipeline import DeviceStage, EvalViews, TrainViews, empty_views
 from slowfast.datasets.video_dataset import ClipSampler, FrameFolders, VideoDataset, VideoFiles
@@ -46,10 +47,11 @@ def build_loader(cfg, split: str) -> VideoLoader:
     if split == "train":
         order = TrainOrder(
             len(dataset),
-            cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS,
+            videos_per_step(cfg),
             cfg.RNG_SEED,
             rank=rank,
             world_size=world_size,
+            passes=cfg.TRAIN.ACCUMULATION_STEPS,
         )
     else:
         group = eval_group_size(views_per_batch(cfg), dataset.views_per_video)
@@ -65,6 +67,11 @@ def build_loader(cfg, split: str) -> VideoLoader:
         prefetch_factor=cfg.DATA_LOADER.PREFETCH_FACTOR,
         start_method=cfg.DATA_LOADER.START_METHOD,
     )
+
+
+def videos_per_step(cfg) -> int:
+    """Videos of one optimizer step, over all processes and accumulated passes."""
+    return cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS * cfg.TRAIN.ACCUMULATION_STEPS
 
 
 def views_per_batch(cfg) -> int:
@@ -91,6 +98,9 @@ def preprocessing(cfg) -> dict:
         "use_offset_sampling": data.USE_OFFSET_SAMPLING,
         "test_scale": data.TEST_SCALE or data.TEST_CROP_SIZE,
         "test_crop_size": data.TEST_CROP_SIZE,
+        "test_whole_frame": data.TEST_WHOLE_FRAME,
+        "cache_short_side": data.CACHE_SHORT_SIDE,
+        "antialias": data.ANTIALIAS,
         "mean": list(data.MEAN),
         "std": list(data.STD),
         "channel_order": "BGR" if data.REVERSE_INPUT_CHANNEL else "RGB",
@@ -208,7 +218,14 @@ def _read_list(cfg, path: str, name: str) -> annotations.VideoTable:
     )
 
 
-def _open_media(cfg, table: annotations.VideoTable, kind: Kind) -> VideoFiles | FrameFolders:
+def _open_media(cfg, table: annotations.VideoTable, kind: Kind) -> VideoFiles | FrameFolders | FrameCache:
+    open_media = _open_as_they_are(cfg, table, kind)
+    if not cfg.DATA.CACHE_SHORT_SIDE:
+        return open_media
+    return FrameCache(open_media, cfg.DATA.CACHE_SHORT_SIDE, int(cfg.DATA.CACHE_GB * 2**30))
+
+
+def _open_as_they_are(cfg, table: annotations.VideoTable, kind: Kind) -> VideoFiles | FrameFolders:
     if table.frame_counts is None:
         return VideoFiles(threads=0 if cfg.DATA_LOADER.ENABLE_MULTI_THREAD_DECODE else 1)
     if kind.rule == "dense" and cfg.DATA.SAMPLING_UNIT == "seconds":
@@ -247,13 +264,21 @@ def _train_views(cfg) -> TrainViews:
         inverse_jitter=data.INV_UNIFORM_SAMPLE,
         colour_strengths=tuple(data.SSL_COLOR_BRI_CON_SAT) if data.SSL_COLOR_JITTER else None,
         random_flip=data.RANDOM_FLIP,
+        antialias=data.ANTIALIAS,
         erase_probability=aug.RE_PROB if aug.ENABLE else 0.0,
         erase_count=aug.RE_COUNT,
     )
 
 
 def _eval_views(cfg, num_crops: int) -> EvalViews:
-    return EvalViews(cfg.DATA.TEST_SCALE or cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE, num_crops)
+    data = cfg.DATA
+    return EvalViews(
+        data.TEST_SCALE or data.TEST_CROP_SIZE,
+        data.TEST_CROP_SIZE,
+        num_crops,
+        whole_frame=data.TEST_WHOLE_FRAME,
+        antialias=data.ANTIALIAS,
+    )
 
 
 def _class_names(cfg, list_dir: str) -> list[str] | None:

@@ -1,9 +1,11 @@
-"""Mixing a training batch with its own reverse: MixUp (Zhang et al. 2018) and CutMix (Yun et al. 2019).
+"""Mixing a training batch with itself: MixUp (Zhang et al. 2018), CutMix (Yun et al. 2019) and still backgrounds.
 
 `draw_mix` draws once for a batch; `apply_mix` and `mix_targets` compute. The first clip is paired with the
 last, the second with the one before it and so on, as in the published UniFormer and PySlowFast code. Two
 augmented copies of one video are therefore mixed with each other when they straddle the middle of the batch,
 and the middle clip of an odd batch, or a batch of one, is mixed with itself, that is, unchanged.
+
+A still background (`draw_background`, `apply_background`) changes pixels alone: the label stays.
 """
 
 from __future__ import annotations
@@ -104,3 +106,39 @@ def mix_targets(labels: Tensor, num_classes: int, lam: float, smoothing: float) 
     hot = functional.one_hot(labels, num_classes).float()
     mixed = torch.lerp(hot.flip(0), hot, lam)
     return mixed * (1.0 - smoothing) + smoothing / num_classes
+
+
+@dataclass(frozen=True)
+class Background:
+    """What is blended into each clip of a batch: frame `frames[n]` of clip `partners[n]`, with share `shares[n]`."""
+
+    partners: np.ndarray
+    frames: np.ndarray
+    shares: np.ndarray
+
+
+def draw_background(
+    rng: np.random.Generator, *, num_clips: int, num_frames: int, prob: float, max_share: float
+) -> Background:
+    """For each clip, with probability prob, a share uniform in 0..max_share of one frame of any clip of the batch.
+
+    Arrays: partners and frames int64 (num_clips,), shares float32 (num_clips,), 0 for the clips left alone.
+    Source: Wang et al., "Removing the Background by Adding the Background" (2021), with a frame of another clip
+    in place of one of the same.
+    """
+    shares = rng.uniform(0.0, max_share, num_clips) * (rng.random(num_clips) < prob)
+    return Background(
+        partners=rng.integers(num_clips, size=num_clips),
+        frames=rng.integers(num_frames, size=num_clips),
+        shares=shares.astype(np.float32),
+    )
+
+
+def apply_background(clips: Tensor, background: Background) -> Tensor:
+    """Floating point clips (N, C, T, H, W) with the still frames blended in, in the same memory order."""
+    partners, frames, shares = (
+        torch.from_numpy(values).to(clips.device, non_blocking=True)
+        for values in (background.partners, background.frames, background.shares)
+    )
+    stills = clips[partners, :, frames]  # (N, C, H, W)
+    return torch.lerp(clips, stills.unsqueeze(2), shares.to(clips.dtype).view(-1, 1, 1, 1, 1))

@@ -71,6 +71,7 @@ class TrainViews:
     inverse_jitter: bool = False
     colour_strengths: tuple[float, float, float] | None = None
     random_flip: bool = True
+    antialias: bool = False
     erase_probability: float = 0.0
     erase_count: int = 1
 
@@ -96,29 +97,40 @@ class TrainViews:
             jittered = augment.draw_jittered_crop(
                 height, width, *self.jitter, self.crop_size, self.inverse_jitter, rng
             )
-            return transforms.crop(transforms.resize(clip, jittered.height, jittered.width), jittered.box)
+            resized = transforms.resize(clip, jittered.height, jittered.width, self.antialias)
+            return transforms.crop(resized, jittered.box)
         if self.motion_shift:
             boxes = augment.draw_moving_crop_boxes(height, width, self.area, self.aspect, num_frames, rng)
-            return transforms.crop_and_resize_moving(clip, boxes, self.crop_size)
+            return transforms.crop_and_resize_moving(clip, boxes, self.crop_size, self.antialias)
         box = augment.draw_resized_crop_box(height, width, self.area, self.aspect, rng)
-        return transforms.crop_and_resize(clip, box, self.crop_size)
+        return transforms.crop_and_resize(clip, box, self.crop_size, self.antialias)
 
 
 @dataclass(frozen=True)
 class EvalViews:
     """Fixed crops of fixed clips: short side to ``scale``, then 1 (centre) or 3 (left or top, centre, right or
-    bottom) square crops of ``crop_size``."""
+    bottom) square crops of ``crop_size``.
+
+    With ``whole_frame`` the one view is the whole frame, squeezed into a square of ``crop_size``: nothing at the
+    borders is lost. ``scale`` and ``num_crops`` then have no say.
+    """
 
     scale: int
     crop_size: int
     num_crops: int
+    whole_frame: bool = False
+    antialias: bool = False
 
     def __call__(self, clips: torch.Tensor, rngs: Sequence[np.random.Generator]) -> Views:
         """``clips`` uint8 (clips, T, H, W, 3) -> clips x crops views, crops varying fastest; no draw is made.
 
         Crops that coincide, as all do on square video, share their pixels.
         """
-        frames = transforms.resize_short_side(clips.flatten(0, 1), self.scale).unflatten(0, clips.shape[:2])
+        if self.whole_frame:
+            frames = transforms.resize(clips.flatten(0, 1), self.crop_size, self.crop_size, self.antialias)
+            return Views.of(frames.unflatten(0, clips.shape[:2]))
+        frames = transforms.resize_short_side(clips.flatten(0, 1), self.scale, self.antialias)
+        frames = frames.unflatten(0, clips.shape[:2])
         positions = [sampling.crop_position(crop, self.num_crops) for crop in range(self.num_crops)]
         boxes = [transforms.uniform_crop_box(*frames.shape[2:4], self.crop_size, at) for at in positions]
         different = list(dict.fromkeys(boxes))

@@ -1,8 +1,8 @@
 """Deterministic functions on a clip; nothing here draws a random number of its own accord.
 
 A clip is a torch tensor (T, H, W, C), uint8 in 0..255 or floating point in any range, channels in the order
-R, G, B. Resizing is bilinear with pixel centres at half-integers (align_corners False) and without
-antialiasing, as in the published UniFormer and PySlowFast code. uint8 stays uint8: values are interpolated in
+R, G, B. Resizing is bilinear with pixel centres at half-integers (align_corners False) and, unless asked for,
+without antialiasing, as in the published UniFormer and PySlowFast code. uint8 stays uint8: values are interpolated in
 float32 and rounded once, so they lie within 0.5 of the float result. A box is (top, left, height, width) in
 pixels.
 """
@@ -37,22 +37,26 @@ def short_side_size(height: int, width: int, size: int) -> tuple[int, int]:
     return size, math.floor(width / height * size)
 
 
-def resize(clip: Tensor, height: int, width: int) -> Tensor:
-    """The clip as (T, height, width, C), dtype as given; the clip itself if it has that size already."""
+def resize(clip: Tensor, height: int, width: int, antialias: bool = False) -> Tensor:
+    """The clip as (T, height, width, C), dtype as given; the clip itself if it has that size already.
+
+    antialias: every pixel of the result averages all pixels that it covers. Without it at most four count, so a
+    clip made several times smaller loses thin things and flickers.
+    """
     if clip.shape[1:3] == (height, width):
         return clip
     if clip.is_floating_point():
-        return _interpolate(clip, height, width)
+        return _interpolate(clip, height, width, antialias)
     # One frame at a time, so that never more than one is held as float.
     out = torch.empty((len(clip), height, width, clip.shape[3]), dtype=clip.dtype, device=clip.device)
     for t in range(len(clip)):
-        out[t] = _interpolate(clip[t : t + 1].float(), height, width)[0].round_()
+        out[t] = _interpolate(clip[t : t + 1].float(), height, width, antialias)[0].round_()
     return out
 
 
-def resize_short_side(clip: Tensor, size: int) -> Tensor:
+def resize_short_side(clip: Tensor, size: int, antialias: bool = False) -> Tensor:
     """The clip with its short side at `size` pixels and its shape kept; see `short_side_size`."""
-    return resize(clip, *short_side_size(clip.shape[1], clip.shape[2], size))
+    return resize(clip, *short_side_size(clip.shape[1], clip.shape[2], size), antialias)
 
 
 def crop(clip: Tensor, box: Box) -> Tensor:
@@ -68,19 +72,23 @@ def crop(clip: Tensor, box: Box) -> Tensor:
     return clip[:, top : top + height, left : left + width]
 
 
-def crop_and_resize(clip: Tensor, box: Box, size: int) -> Tensor:
+def crop_and_resize(clip: Tensor, box: Box, size: int, antialias: bool = False) -> Tensor:
     """The box of every frame, resized to size x size. Only the box is converted and interpolated."""
-    return resize(crop(clip, box), size, size)
+    return resize(crop(clip, box), size, size, antialias)
 
 
-def crop_and_resize_moving(clip: Tensor, boxes: Sequence[Box] | np.ndarray, size: int) -> Tensor:
+def crop_and_resize_moving(
+    clip: Tensor, boxes: Sequence[Box] | np.ndarray, size: int, antialias: bool = False
+) -> Tensor:
     """Frame t cut at boxes[t] and resized to size x size, as if the camera moved.
 
     Source: TRAIN_JITTER_MOTION_SHIFT of PySlowFast. Raises ValueError unless there is one box for each frame.
     """
     if len(boxes) != len(clip):
         raise ValueError(f"{len(boxes)} boxes were given for {len(clip)} frames; one a frame is needed")
-    frames = [crop_and_resize(clip[t : t + 1], tuple(map(int, box)), size) for t, box in enumerate(boxes)]
+    frames = [
+        crop_and_resize(clip[t : t + 1], tuple(map(int, box)), size, antialias) for t, box in enumerate(boxes)
+    ]
     return torch.cat(frames)
 
 
@@ -110,11 +118,13 @@ def flip(clip: Tensor) -> Tensor:
     return clip.flip(2)
 
 
-def _interpolate(clip: Tensor, height: int, width: int) -> Tensor:
+def _interpolate(clip: Tensor, height: int, width: int, antialias: bool) -> Tensor:
     """Bilinear resize of a floating point clip (T, H, W, C)."""
     # Seen as (T, C, H, W) the memory is channels-last, for which the interpolation is several times faster.
     frames = clip.permute(0, 3, 1, 2)
-    frames = functional.interpolate(frames, size=(height, width), mode="bilinear", align_corners=False)
+    frames = functional.interpolate(
+        frames, size=(height, width), mode="bilinear", align_corners=False, antialias=antialias
+    )
     return frames.permute(0, 2, 3, 1)
 
 

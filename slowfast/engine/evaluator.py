@@ -80,7 +80,8 @@ class RecordSink:
         gathered = distributed.gather_objects(mine)
         if gathered is None:
             return None
-        reports = sorted((report for _, part in gathered for report in part), key=lambda report: report.index)
+        latest = {report.index: report for _, part in gathered for report in part}
+        reports = [latest[index] for index in sorted(latest)]
         return Evaluation(
             Records.join([records for records, _ in gathered], self._num_classes),
             [(report.index, report.failures[-1][1]) for report in reports if not report.readable],
@@ -103,7 +104,8 @@ def run(
     """Score every view the loader brings and emit the records of each batch to ``sink``.
 
     ``prepare`` turns (clips on the device, erase boxes, noise seeds) into model input; ``progress`` is told
-    logits (N, K) and labels of each batch, on the CPU. The model is put in eval mode and back.
+    logits (N, K) and labels of the first view of each video of a batch, on the CPU. The model is put in eval mode
+    and back.
     """
     was_training = model.training
     model.eval()
@@ -118,7 +120,8 @@ def run(
         # What a batch holds lies in a worker's shared memory, and each tensor kept holds a file open: copy.
         ids = batch.video_ids.numpy().copy(), batch.view_ids.numpy().copy()
         sink.add(Records(*ids, logits.numpy()[batch.rows.numpy()]), batch.reports)
-        progress(logits, batch.labels)
+        first = batch.rows[torch.from_numpy(np.unique(ids[0], return_index=True)[1])]
+        progress(logits[first], batch.labels[first])
     model.train(was_training)
 
 

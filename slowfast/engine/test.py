@@ -6,13 +6,19 @@ import numpy as np
 import torch
 
 from slowfast.datasets import sampling
-from slowfast.datasets.build import build_dataset, build_loader, clip_counts
-from slowfast.engine import evaluator, monitor, results
+from slowfast.datasets.build import build_dataset, build_loader, clip_counts, views_per_batch
+from slowfast.engine import chance, evaluator, monitor, partial, results, weights
 from slowfast.engine.build import evaluate, tensorboard_dir
+from slowfast.engine.chance import ChanceWatch
+from slowfast.engine.partial import PartialSink
 from slowfast.engine.session import Session, open_session
+from slowfast.engine.verdict import median_frames
 from slowfast.models import pretrained
 from slowfast.models.build import build_model
+from slowfast.models.class_names import ClassMatch
 from slowfast.utils import checkpoint, distributed, seeds
+
+_NOT_PROTOCOL = ("ENABLE", "RESUME", "CHECKPOINT_FILE_PATH", "TEST_BEST")  # keys of TEST that change no score
 
 
 def test(cfg) -> dict:
@@ -38,17 +44,36 @@ def test(cfg) -> dict:
         session.log.warning("no accuracy will be given, but submission.csv: %s", unlabelled)
     with seeds.forked_torch_stream(cfg.RNG_SEED, "init"):
         model = build_model(cfg)
-    report = pretrained.fit(checkpoint.load(path), model, replace_head=False)
+    report, classes = weights.load_for_test(
+        path,
+        model,
+        names=getattr(loader.dataset, "class_names", None),
+        names_path=cfg.MODEL.CLASS_NAMES_PATH,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+    )
     session.log.info("testing %s\n%s", path, report.table())
+    session.log.info(weights.describe(report, classes))
     session.keep_config(cfg.dump())
+    sink = _sink(cfg, session, model, loader.dataset)
+    if sink is not None:
+        loader.order.done = sink.done
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.EvalMonitor(recorder, "test", log_period=cfg.LOG_PERIOD)
     board.start(len(loader))
+    watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, session.log.warning)
+
+    def progress(logits: torch.Tensor, labels: torch.Tensor) -> None:
+        board.step()
+        if not (unlabelled or cfg.DATA.MULTI_LABEL):
+            watch.see(logits, labels)
+
     model.to(session.device)
-    evaluation = evaluate(cfg, session.device, model, loader, lambda logits, labels: board.step())
+    evaluation = evaluate(cfg, session.device, model, loader, progress, sink)
     if evaluation is None:
         return {}
-    summary = _write(cfg, session, path, evaluation, loader.dataset, unlabelled)
+    summary = _write(cfg, session, path, evaluation, loader.dataset, unlabelled, classes)
+    if sink is not None:
+        sink.remove()
     board.end(evaluator.errors(summary["video"]))
     recorder.close()
     _log_summary(session, summary)
@@ -58,6 +83,22 @@ def test(cfg) -> dict:
 def check(cfg) -> None:
     """Raise now what ``test(cfg)`` would say about its list, for those who train for days before they test."""
     build_dataset(cfg.resolved()[0], "test")
+
+
+def _sink(cfg, session: Session, model: torch.nn.Module, dataset) -> PartialSink | None:
+    """Where scores are kept while they are made, with TEST.RESUME; scores of this very test alone are taken up."""
+    if not cfg.TEST.RESUME:
+        return None
+    protocol = {
+        "TEST": {key: value for key, value in cfg.TEST.items() if key not in _NOT_PROTOCOL},
+        **{section: dict(cfg[section]) for section in ("DATA", "MODEL", "UNIFORMER")},
+        "views per batch": views_per_batch(cfg),
+        "device": session.device.type,
+        "versions": session.facts["versions"],
+    }
+    return PartialSink(
+        cfg.MODEL.NUM_CLASSES, session.output_dir, partial.fingerprint(model, dataset, protocol)
+    )
 
 
 def _checkpoint_path(cfg, session: Session) -> str:
@@ -87,7 +128,15 @@ def _why_unlabelled(cfg, dataset) -> str:
     return evaluator.why_unlabelled(labels, cfg.TEST.HAS_LABELS, cfg.MODEL.NUM_CLASSES)
 
 
-def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, dataset, unlabelled: str) -> dict:
+def _write(
+    cfg,
+    session: Session,
+    path,
+    evaluation: evaluator.Evaluation,
+    dataset,
+    unlabelled: str,
+    classes: ClassMatch,
+) -> dict:
     """Records to results.json, predictions.csv, scores.npz and maybe submission.csv; the content of the first."""
     records = evaluation.records.of_views(range(dataset.views_per_video))
     scored = evaluator.merge(records, dataset.views_per_video, cfg.DATA.ENSEMBLE_METHOD)
@@ -111,6 +160,9 @@ def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, datase
         ],
         "incomplete": [{"path": dataset.name(index), "views": views} for index, views in scored.incomplete],
         "damaged": [{"path": dataset.name(index), "reason": reason} for index, reason in evaluation.damaged],
+        "median_num_frames": median_frames(getattr(getattr(dataset, "table", None), "frame_counts", None)),
+        "class_order": {"kind": classes.kind, "said": classes.said},
+        "warnings": _warnings(cfg, scored, dataset, unlabelled),
         "recipe": cfg.RECIPE,
         "checkpoint": str(path),
         "lists": cfg.DATA.PATH_TO_DATA_DIR,
@@ -130,6 +182,16 @@ def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, datase
     )
     results.write_results(session.output_dir / "results.json", summary)
     return summary
+
+
+def _warnings(cfg, scored: evaluator.VideoScores, dataset, unlabelled: str) -> list[str]:
+    """What is odd about the scores, for results.json."""
+    if unlabelled or cfg.DATA.MULTI_LABEL:
+        return []
+    first = slice(None, chance.NUM_VIDEOS)
+    labels = [dataset.label(int(index)) for index in scored.video_ids[first]]
+    said = chance.complaint(scored.scores[first].argmax(axis=1), labels, cfg.MODEL.NUM_CLASSES)
+    return [said] if said else []
 
 
 def _by_clips(cfg, evaluation: evaluator.Evaluation, dataset, unlabelled: str) -> dict:
@@ -180,6 +242,8 @@ def _log_summary(session: Session, summary: dict) -> None:
             entry["views"],
         )
     log.info("see %s", session.output_dir / "results.json")
+    for warning in summary["warnings"]:
+        log.warning(warning)
     for kind in ("unreadable", "damaged"):
         for entry in summary[kind]:
             log.warning("%s: %s: %s", kind, entry["path"], entry["reason"])

@@ -1,23 +1,59 @@
 """From the config to a model: the only file of this package that reads cfg."""
 
+from typing import Any
+
 from fvcore.common.config import CfgNode
 from fvcore.common.registry import Registry
 from torch import nn
 
-from slowfast.models import uniformer
+from slowfast.models import uniformer, uniformer_light
 
 MODEL_REGISTRY = Registry("MODEL")
 MODEL_REGISTRY.__doc__ = """Models by name (MODEL.MODEL_NAME): callables that map a cfg to a module.
 
-The module maps clips, a float tensor (B, C, T, H, W) or a list whose first element is one, to logits (B, K).
+The module maps clips, a float tensor (B, C, T, H, W) or a list whose first element is one, to logits (B, K). In
+training it may give a tuple of them, one for each of its heads: the loss is the mean over heads.
 """
 
 
 @MODEL_REGISTRY.register()
 def Uniformer(cfg: CfgNode) -> uniformer.Uniformer:
     """UniFormer S or B, from the sections MODEL, UNIFORMER and DATA.INPUT_CHANNEL_NUM."""
+    return uniformer.Uniformer(**_shared(cfg), split=cfg.UNIFORMER.SPLIT)
+
+
+@MODEL_REGISTRY.register()
+def Uniformer_light(cfg: CfgNode) -> uniformer_light.UniformerLight:
+    """UniFormer XXS or XS with two heads, from the same sections; UNIFORMER.SPLIT is not for it."""
+    return _light(cfg)
+
+
+@MODEL_REGISTRY.register()
+def Uniformer_light_fp32(cfg: CfgNode) -> uniformer_light.UniformerLight:
+    """The same with attention in float32 also in mixed precision."""
+    return _light(cfg, fp32_attention=True)
+
+
+@MODEL_REGISTRY.register()
+def Uniformer_light_ls_fp32(cfg: CfgNode) -> uniformer_light.UniformerLight:
+    """The same with layer scale besides, which starts at UNIFORMER.INIT_VALUE."""
+    return _light(cfg, fp32_attention=True, layer_scale=cfg.UNIFORMER.INIT_VALUE)
+
+
+def _light(cfg: CfgNode, **variant: Any) -> uniformer_light.UniformerLight:
+    return uniformer_light.UniformerLight(
+        **_shared(cfg),
+        prune_ratio=cfg.UNIFORMER.PRUNE_RATIO,
+        trade_off=cfg.UNIFORMER.TRADE_OFF,
+        average_heads=cfg.UNIFORMER.AVERAGE_HEADS,
+        **variant,
+    )
+
+
+def _shared(cfg: CfgNode) -> dict[str, Any]:
+    """Arguments that all variants have."""
     model, family = cfg.MODEL, cfg.UNIFORMER
-    return uniformer.Uniformer(
+    return dict(
         num_classes=model.NUM_CLASSES,
         depth=family.DEPTH,
         embed_dim=family.EMBED_DIM,
@@ -30,7 +66,6 @@ def Uniformer(cfg: CfgNode) -> uniformer.Uniformer:
         attention_dropout=family.ATTENTION_DROPOUT_RATE,
         drop_path=family.DROP_DEPTH_RATE,
         head_dropout=family.HEAD_DROPOUT_RATE,
-        split=family.SPLIT,
         std=family.STD,
         checkpoint=model.CHECKPOINT_NUM if model.USE_CHECKPOINT else (0, 0, 0, 0),
     )

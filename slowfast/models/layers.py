@@ -129,7 +129,10 @@ class PatchEmbed(nn.Module):
 
 @dataclass(frozen=True)
 class BlockOptions:
-    """What blocks are made with besides their width; convolution blocks read the last three alone."""
+    """What blocks are made with besides their width; convolution blocks read the last four alone.
+
+    layer_scale: start of the factors of a `ScaledBlock`, None for none; the other blocks do not read it.
+    """
 
     head_dim: int
     qkv_bias: bool
@@ -137,6 +140,7 @@ class BlockOptions:
     attention_dropout: float
     mlp_ratio: float
     dropout: float
+    layer_scale: float | None = None
     drop_path: float = 0.0
 
 
@@ -171,21 +175,57 @@ class Attention(nn.Module):
         self.proj_drop = Dropout(options.dropout)
 
     def forward(self, rows: Tensor) -> Tensor:
-        num_rows, num_tokens, channels = rows.shape
+        return self.merge_heads(self.mix(*self.split_heads(rows)))
+
+    def split_heads(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of all heads, each (R, h, N, C/h)."""
+        num_rows, num_tokens, _ = rows.shape
         qkv = self.qkv(rows).view(num_rows, num_tokens, 3, self.num_heads, -1)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (R, h, N, C/h)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        return query, key, value
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Values as the queries see them, (R, h, N, C/h)."""
         if self.training and self.attn_drop.rate > 0.0:
-            mixed = self.attn_drop(ops.attention_weights(query, key, self.scale)) @ value
-        else:
-            mixed = ops.attention(query, key, value, self.scale)
-        return self.proj_drop(self.proj(mixed.transpose(1, 2).reshape(num_rows, num_tokens, channels)))
+            return self.attn_drop(ops.attention_weights(query, key, self.scale)) @ value
+        return ops.attention(query, key, value, self.scale)
+
+    def merge_heads(self, mixed: Tensor) -> Tensor:
+        """(R, h, N, C/h) to rows (R, N, C)."""
+        return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
 
 
-class CBlock(nn.Module):
+class ScaledBlock(nn.Module):
+    """A block whose two branches may be multiplied by learned factors, one per channel (layer scale).
+
+    shape: that of the factors in published weights; their C values lie in one dimension. Source: Touvron et
+    al., "Going deeper with image transformers", 2021.
+    """
+
+    def __init__(self, shape: Sequence[int], layer_scale: float | None) -> None:
+        super().__init__()
+        self.layer_scale = layer_scale
+        for name in ("gamma_1", "gamma_2"):
+            gamma = None if layer_scale is None else nn.Parameter(torch.full(tuple(shape), layer_scale))
+            self.register_parameter(name, gamma)
+
+    def reset_scales(self) -> None:
+        """Set the factors to their start."""
+        for gamma in (self.gamma_1, self.gamma_2):
+            if gamma is not None:
+                nn.init.constant_(gamma, self.layer_scale)
+
+    @staticmethod
+    def scaled(branch: Tensor, gamma: Tensor | None) -> Tensor:
+        """Branch (..., C) times its factors, or as it is."""
+        return branch if gamma is None else branch * gamma.flatten()
+
+
+class CBlock(ScaledBlock):
     """Convolution block: local relations through a 5x5x5 depth-wise convolution (stages 1 and 2)."""
 
     def __init__(self, channels: int, options: BlockOptions) -> None:
-        super().__init__()
+        super().__init__((1, channels, 1, 1, 1), options.layer_scale)
         self.pos_embed = DepthwiseConv(channels, 3)
         self.norm1 = nn.BatchNorm3d(channels)
         self.conv1 = PointwiseConv(channels, channels)
@@ -198,8 +238,9 @@ class CBlock(nn.Module):
     def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         tokens = tokens + self.pos_embed(tokens)
         local = self.conv2(self.attn(self.conv1(ops.batch_norm(tokens, self.norm1))))
-        tokens = tokens + self.drop_path(local, 0)
-        tokens = tokens + self.drop_path(self.mlp(ops.batch_norm(tokens, self.norm2)), 1)
+        tokens = tokens + self.drop_path(self.scaled(local, self.gamma_1), 0)
+        mixed = self.mlp(ops.batch_norm(tokens, self.norm2))
+        tokens = tokens + self.drop_path(self.scaled(mixed, self.gamma_2), 1)
         return tokens, state
 
 

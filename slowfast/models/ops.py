@@ -6,6 +6,7 @@ functions and know nothing of memory layouts: a faster formulation of a layer ch
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def depthwise_conv3d(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
     halved = torch.is_autocast_enabled("cpu") or tokens.dtype in (torch.bfloat16, torch.float16)
     if tokens.device.type != "cpu" or not halved:
         return _depthwise_conv3d(tokens, weight, bias)
-    with torch.autocast("cpu", enabled=False):
+    with without_autocast(tokens.device):
         maps = _depthwise_conv3d(tokens.float(), weight.float(), None if bias is None else bias.float())
     return maps.to(tokens.dtype)
 
@@ -65,6 +66,23 @@ def attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor
 def attention_weights(query: Tensor, key: Tensor, scale: float) -> Tensor:
     """softmax(scale query key^T), (B, heads, N, N): for those who need the weights themselves."""
     return torch.softmax(query @ key.transpose(-2, -1) * scale, dim=-1)
+
+
+def first_attention_row(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """The weights of the first query, (B, heads, N), in float32 whatever the inputs are: row 0 of those above.
+
+    Products and sums instead of a matrix product: for one row that costs no more, autocast leaves it in float32,
+    and counted costs stay those of the published code, which takes the row from the whole matrix.
+    """
+    logits = (query[:, :, :1].float() * key.float()).sum(dim=-1) * scale
+    return torch.softmax(logits, dim=-1)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Inside, operations on `device` take the dtype of their inputs; nothing on devices without autocast."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def _depthwise_conv3d(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

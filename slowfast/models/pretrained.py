@@ -4,6 +4,7 @@ Takes what a checkpoint file holds, not the file itself: reading belongs to util
 """
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -14,11 +15,15 @@ import torch
 from torch import Tensor, nn
 
 WRAPPERS = ("model_state", "model", "state_dict")  # video training, image training, others
-HEAD_NAMES = ("head.weight", "head.bias")
-PUBLISHED_NAMES = tuple(
-    f"uniformer_{size}_{data}"
-    for size in ("small", "base")
-    for data in ("in1k", "k400_8x8", "k400_16x4", "k600_16x4")
+HEAD_NAMES = ("head.weight", "head.bias", "head_cls.weight", "head_cls.bias")
+PUBLISHED_NAMES = (
+    *(
+        f"uniformer_{size}_{data}"
+        for size in ("small", "base")
+        for data in ("in1k", "k400_8x8", "k400_16x4", "k600_16x4")
+    ),
+    *(f"uniformer_xxs_{size}_in1k" for size in (128, 160, 192, 224)),
+    *(f"uniformer_xs_{size}_in1k" for size in (192, 224)),
 )
 PUBLISHED_AT = (
     "https://github.com/Sense-X/UniFormer, model zoos of video_classification and image_classification"
@@ -45,8 +50,9 @@ class LoadReport:
     """What became of every tensor of the file and of the model.
 
     matched: copied. inflated: copied after repeating a 2D kernel over time. replaced: head of another number
-    of classes, left as the model had it. missing: not in the file; unexpected: not in the model; misfit:
-    shapes that nothing reconciles; what of these three is here was allowed, and left as it was.
+    of classes or of other classes, left as the model had it. missing: not in the file; unexpected: not in
+    the model; misfit: shapes that nothing reconciles; what of these three is here was allowed, and left as it
+    was.
     """
 
     matched: list[Entry] = field(default_factory=list)
@@ -76,21 +82,26 @@ class LoadReport:
 
 
 def fit(
-    payload: Mapping[str, Any], model: nn.Module, *, allow: Sequence[str] = (), replace_head: bool = True
+    payload: Mapping[str, Any],
+    model: nn.Module,
+    *,
+    allow: Sequence[str] = (),
+    replace_head: bool = True,
+    other_classes: bool = False,
 ) -> LoadReport:
     """Copy the weights in `payload`, the content of a checkpoint file, into `model`, and report on each.
 
     The payload is a state dict, bare or under "model_state", "model" or "state_dict", with or without a
     leading "module." in the names. 2D kernels are inflated (average rule). With `replace_head` a head of
-    another number of classes stays as the model has it. `allow`: patterns, as in a shell, of names that may
-    be missing, unexpected or misfit. Raises ValueError, naming tensors, for anything else that does not fit:
-    the model is then unchanged.
+    another number of classes, or with `other_classes` any head, stays as the model has it. `allow`: patterns,
+    as in a shell, of names that may be missing, unexpected or misfit. Raises ValueError, naming tensors, for
+    anything else that does not fit: the model is then unchanged.
     """
     weights = state_dict_in(payload)
-    report, values = _sort(weights, model.state_dict(), replace_head)
+    report, values = _sort(weights, model.state_dict(), replace_head, other_classes)
     problems = report.problems(allow)
     if problems:
-        raise ValueError(_complaint(problems, report))
+        raise ValueError(_complaint(problems, report, describe(weights), describe(model.state_dict())))
     model.load_state_dict(values, strict=False)
     return report
 
@@ -104,6 +115,27 @@ def state_dict_in(payload: Mapping[str, Any]) -> dict[str, Tensor]:
             f"the file holds {', '.join(map(str, list(payload)[:NAMES_IN_ERROR])) or 'nothing'}"
         )
     return {name.removeprefix("module."): value for name, value in weights.items()}
+
+
+def describe(weights: Mapping[str, Tensor]) -> str | None:
+    """In a few words, which UniFormer has these tensors, with depth and widths; None where none has.
+
+    What tells them apart: a class token only in lightweight models, t_attn with split attention, gamma_1 with layer
+    scale.
+    """
+    blocks = [
+        match for name in weights if (match := re.match(r"blocks([1-4])\.(\d+)\.pos_embed\.weight$", name))
+    ]
+    depth = [1 + max((int(b[2]) for b in blocks if int(b[1]) == stage), default=-1) for stage in (1, 2, 3, 4)]
+    if 0 in depth:
+        return None
+    widths = [len(weights[f"blocks{stage}.0.pos_embed.weight"]) for stage in (1, 2, 3, 4)]
+    family = (
+        "a lightweight UniFormer (Uniformer_light*)" if "cls_token" in weights else "a UniFormer (Uniformer)"
+    )
+    parts = {"split attention": "blocks3.0.t_attn.qkv.weight", "layer scale": "blocks3.0.gamma_1"}
+    extras = [part for part, name in parts.items() if name in weights]
+    return f"{family}, DEPTH {depth}, EMBED_DIM {widths}" + "".join(f", with {extra}" for extra in extras)
 
 
 def inflate(weight: Tensor, num_frames: int, rule: Literal["average", "centre"] = "average") -> Tensor:
@@ -137,7 +169,7 @@ def resolve_weights(name_or_path: str, weights_dir: str | Path) -> Path | str:
 
 
 def _sort(
-    weights: Mapping[str, Tensor], targets: Mapping[str, Tensor], replace_head: bool
+    weights: Mapping[str, Tensor], targets: Mapping[str, Tensor], replace_head: bool, other_classes: bool
 ) -> tuple[LoadReport, dict[str, Tensor]]:
     """Put every tensor of file and model in one list of the report, and collect the values to copy."""
     report, values = LoadReport(), {}
@@ -147,7 +179,7 @@ def _sort(
             continue
         weight = weights[name]
         entry = Entry(name, tuple(weight.shape), tuple(target.shape))
-        if weight.shape == target.shape:
+        if weight.shape == target.shape and not (other_classes and name in HEAD_NAMES):
             report.matched.append(entry)
             values[name] = weight
         elif _is_flat_form(weight.shape, target.shape):
@@ -172,15 +204,22 @@ def _allowed(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _complaint(problems: Mapping[str, list[Entry]], report: LoadReport) -> str:
+def _complaint(
+    problems: Mapping[str, list[Entry]], report: LoadReport, file: str | None, model: str | None
+) -> str:
     lines = ["these weights do not fit the model, which was left as it was:"]
     for kind, entries in problems.items():
         rest = ", ..." if len(entries) > NAMES_IN_ERROR else ""
         named = ", ".join(map(str, entries[:NAMES_IN_ERROR]))
         lines.append(f"  {len(entries)} {kind}: {named}{rest}")
+    lines.append(f"  ({len(report.matched)} matched, {len(report.inflated)} to inflate)")
+    if file != model:
+        lines.append(
+            f"  The file looks like {file or 'no UniFormer'}; the model is {model or 'no UniFormer'}."
+        )
     lines.append(
-        f"  ({len(report.matched)} matched, {len(report.inflated)} to inflate). Check that file and recipe "
-        "are of one model; to start from what fits, give TRAIN.INIT_ALLOW patterns of these names"
+        "  Check that file and recipe are of one model (MODEL.MODEL_NAME, UNIFORMER.*); to start from what fits, "
+        "give TRAIN.INIT_ALLOW patterns of these names"
     )
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ number of frames and any size from 32x32 on run with the same weights. Attribute
 published weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from slowfast.models.layers import (
     Dropout,
     PatchEmbed,
     SABlock,
+    ScaledBlock,
     SplitSABlock,
     recomputed,
 )
@@ -29,7 +30,97 @@ MIN_SIZE = 32  # pixels: below it the last stage has no token left
 LINEAR_STD = 0.02
 
 
-class Uniformer(nn.Module):
+class UniformerBase(nn.Module):
+    """What the variants share: clips, four stages of blocks, new heads and new weights.
+
+    A variant calls `add_patch_embeds` and `add_blocks` and makes pos_drop, norm and the heads named in HEADS, in the
+    order of its published weights.
+    """
+
+    HEADS = ("head",)
+
+    def __init__(self, in_channels: int, checkpoint: Sequence[int]) -> None:
+        super().__init__()
+        check_stages(checkpoint=checkpoint)
+        self.in_channels = in_channels
+        self.checkpoint = tuple(checkpoint)
+
+    def add_patch_embeds(self, stem: nn.Module, embed_dim: Sequence[int], std: bool) -> None:
+        """Add patch_embed1, the stem, and the later ones; `std`: they mix three neighbouring frames."""
+        self.patch_embed1 = stem
+        kernel, stride = (3 if std else 1, 2, 2), (1, 2, 2)
+        for stage in range(2, NUM_STAGES + 1):
+            embed = PatchEmbed(embed_dim[stage - 2], embed_dim[stage - 1], kernel, stride)
+            self.add_module(f"patch_embed{stage}", embed)
+
+    def add_blocks(
+        self,
+        depth: Sequence[int],
+        drop_path: float,
+        options: Sequence[BlockOptions],
+        make: Callable[[int, int, BlockOptions], nn.Module],
+    ) -> None:
+        """Add the blocks: make(stage 0..3, index in the stage, options of the stage with the block's drop rate)."""
+        rates = iter(drop_path_rates(drop_path, sum(depth)))
+        for stage in range(NUM_STAGES):
+            blocks = [
+                make(stage, index, replace(options[stage], drop_path=next(rates)))
+                for index in range(depth[stage])
+            ]
+            self.add_module(f"blocks{stage + 1}", nn.ModuleList(blocks))
+
+    def clips_in(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+        """Clips (B, C, T, H, W) of a model's input: of a list its first element. Raises ValueError for misfits."""
+        clips = x[0] if isinstance(x, list | tuple) else x
+        _check_clips(clips, self.in_channels)
+        return clips
+
+    def embed(self, stage: int, tokens: Tensor) -> Tensor:
+        """Tokens at the entry of stage 1..4."""
+        tokens = getattr(self, f"patch_embed{stage}")(tokens)
+        return self.pos_drop(tokens) if stage == 1 else tokens
+
+    def run_blocks(self, stage: int, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """All blocks of stage 1..4, the first of them recomputed in backward where `checkpoint` says so."""
+        num_recomputed = self.checkpoint[stage - 1] if self.training else 0
+        for index, block in enumerate(getattr(self, f"blocks{stage}")):
+            if index < num_recomputed:
+                tokens, state = recomputed(block, tokens, state)
+            else:
+                tokens, state = block(tokens, state)
+        return tokens, state
+
+    def reset_head(self, num_classes: int, generator: torch.Generator | None = None) -> None:
+        """Put freshly drawn heads for `num_classes` (0: none) in place of the old ones."""
+        for name in self.HEADS:
+            head = make_head(self.norm.num_features, num_classes).to(self.norm.weight)
+            _initialise_linear(head, generator)
+            setattr(self, name, head)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator | None = None) -> None:
+        """Draw all weights anew, in order of modules, from a generator (None: torch's default stream).
+
+        Linear: normal with deviation 0.02, bias 0. Convolutions: the framework's rule. Norms: 1 and 0,
+        statistics reset. Layer scale: its start. Temporal attention of split blocks gives 0 at first (qkv 0,
+        proj 1 and bias 0): a split model starts as a model of single frames.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                _initialise_conv(module, generator)
+            elif isinstance(module, nn.LayerNorm | nn.BatchNorm3d):
+                module.reset_parameters()
+            elif isinstance(module, ScaledBlock):
+                module.reset_scales()
+            else:
+                _initialise_linear(module, generator)
+        for block in self.modules():
+            if isinstance(block, SplitSABlock):
+                nn.init.zeros_(block.t_attn.qkv.weight)
+                nn.init.ones_(block.t_attn.proj.weight)
+
+
+class Uniformer(UniformerBase):
     """UniFormer with joint or split space-time attention.
 
     num_classes: 0 for no head, features (B, C) come out. depth, embed_dim: blocks and channels of the four
@@ -62,39 +153,27 @@ class Uniformer(nn.Module):
         std: bool = False,
         checkpoint: Sequence[int] = (0, 0, 0, 0),
     ) -> None:
-        super().__init__()
-        ratios = [mlp_ratio] * NUM_STAGES if isinstance(mlp_ratio, int | float) else list(mlp_ratio)
-        _check_stages(depth=depth, embed_dim=embed_dim, mlp_ratio=ratios, checkpoint=checkpoint)
-        _check_heads(embed_dim[2:], head_dim)
-        self.in_channels = in_channels
-        self.checkpoint = tuple(checkpoint)
+        super().__init__(in_channels, checkpoint)
+        ratios = one_per_stage(mlp_ratio)
+        check_stages(depth=depth, embed_dim=embed_dim, mlp_ratio=ratios)
+        check_heads(embed_dim[2:], head_dim)
 
-        time_kernel = 3 if std else 1
-        self.patch_embed1 = PatchEmbed(in_channels, embed_dim[0], (3, 4, 4), (2, 4, 4))
-        self.patch_embed2 = PatchEmbed(embed_dim[0], embed_dim[1], (time_kernel, 2, 2), (1, 2, 2))
-        self.patch_embed3 = PatchEmbed(embed_dim[1], embed_dim[2], (time_kernel, 2, 2), (1, 2, 2))
-        self.patch_embed4 = PatchEmbed(embed_dim[2], embed_dim[3], (time_kernel, 2, 2), (1, 2, 2))
+        stem = PatchEmbed(in_channels, embed_dim[0], (3, 4, 4), (2, 4, 4))
+        self.add_patch_embeds(stem, embed_dim, std)
         self.pos_drop = Dropout(dropout)
 
-        rates = iter(drop_path_rates(drop_path, sum(depth)))
+        options = [
+            BlockOptions(head_dim, qkv_bias, qkv_scale, attention_dropout, ratio, dropout) for ratio in ratios
+        ]
         attention_block = SplitSABlock if split else SABlock
-        for stage, block in enumerate((CBlock, CBlock, attention_block, attention_block)):
-            options = BlockOptions(
-                head_dim=head_dim,
-                qkv_bias=qkv_bias,
-                qkv_scale=qkv_scale,
-                attention_dropout=attention_dropout,
-                mlp_ratio=ratios[stage],
-                dropout=dropout,
-            )
-            blocks = [
-                block(embed_dim[stage], replace(options, drop_path=next(rates))) for _ in range(depth[stage])
-            ]
-            self.add_module(f"blocks{stage + 1}", nn.ModuleList(blocks))
+        kinds = (CBlock, CBlock, attention_block, attention_block)
+        self.add_blocks(
+            depth, drop_path, options, lambda stage, index, chosen: kinds[stage](embed_dim[stage], chosen)
+        )
 
         self.norm = nn.BatchNorm3d(embed_dim[-1])
         self.head_drop = Dropout(head_dropout)
-        self.head = nn.Linear(embed_dim[-1], num_classes) if num_classes else nn.Identity()
+        self.head = make_head(embed_dim[-1], num_classes)
         self.initialise()
 
     def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
@@ -102,56 +181,26 @@ class Uniformer(nn.Module):
 
         A block's output, for forward hooks, is (tokens, state) with tokens (B, T', H', W', C).
         """
-        clips = x[0] if isinstance(x, list | tuple) else x
-        _check_clips(clips, self.in_channels)
-        tokens, state = ops.channels_last(clips), None
+        tokens, state = ops.channels_last(self.clips_in(x)), None
         for stage in range(1, NUM_STAGES + 1):
-            tokens, state = self._stage(stage, tokens, state)
+            tokens, state = self.run_blocks(stage, self.embed(stage, tokens), state)
         tokens = ops.batch_norm(tokens, self.norm)
         return self.head(self.head_drop(tokens.mean(dim=(1, 2, 3))))
-
-    def _stage(self, stage: int, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        tokens = getattr(self, f"patch_embed{stage}")(tokens)
-        if stage == 1:
-            tokens = self.pos_drop(tokens)
-        num_recomputed = self.checkpoint[stage - 1] if self.training else 0
-        for index, block in enumerate(getattr(self, f"blocks{stage}")):
-            if index < num_recomputed:
-                tokens, state = recomputed(block, tokens, state)
-            else:
-                tokens, state = block(tokens, state)
-        return tokens, state
-
-    def reset_head(self, num_classes: int, generator: torch.Generator | None = None) -> None:
-        """Put a new, freshly drawn head for `num_classes` (0: none) in place of the old one."""
-        width = self.norm.num_features
-        self.head = nn.Linear(width, num_classes).to(self.norm.weight) if num_classes else nn.Identity()
-        _initialise_linear(self.head, generator)
-
-    @torch.no_grad()
-    def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw all weights anew, in order of modules, from a generator (None: torch's default stream).
-
-        Linear: normal with deviation 0.02, bias 0. Convolutions: the framework's rule. Norms: 1 and 0,
-        statistics reset. Temporal attention of split blocks gives 0 at first (qkv 0, proj 1 and bias 0): a
-        split model starts as a model of single frames.
-        """
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                _initialise_conv(module, generator)
-            elif isinstance(module, nn.LayerNorm | nn.BatchNorm3d):
-                module.reset_parameters()
-            else:
-                _initialise_linear(module, generator)
-        for block in self.modules():
-            if isinstance(block, SplitSABlock):
-                nn.init.zeros_(block.t_attn.qkv.weight)
-                nn.init.ones_(block.t_attn.proj.weight)
 
 
 def drop_path_rates(last: float, num_blocks: int) -> list[float]:
     """Rates of all blocks in order: 0 for the first, `last` for the last, linear between."""
     return torch.linspace(0, last, num_blocks, device="cpu").tolist()
+
+
+def one_per_stage(value: float | Sequence[float]) -> list[float]:
+    """A number for all stages, or a list of one for each, as a list."""
+    return [value] * NUM_STAGES if isinstance(value, int | float) else list(value)
+
+
+def make_head(width: int, num_classes: int) -> nn.Module:
+    """A linear layer to `num_classes`, or for 0 a layer that hands features on."""
+    return nn.Linear(width, num_classes) if num_classes else nn.Identity()
 
 
 def _initialise_linear(module: nn.Module, generator: torch.Generator | None) -> None:
@@ -168,18 +217,20 @@ def _initialise_conv(module: nn.Conv3d, generator: torch.Generator | None) -> No
     nn.init.uniform_(module.bias, -bound, bound, generator=generator)
 
 
-def _check_stages(**lists: Sequence[float]) -> None:
+def check_stages(**lists: Sequence[float]) -> None:
+    """Raise ValueError for a list, named by its keyword, that has not one number for each stage."""
     for name, values in lists.items():
         if len(values) != NUM_STAGES:
             raise ValueError(f"{name} needs one number for each of {NUM_STAGES} stages, got {list(values)}")
 
 
-def _check_heads(widths: Sequence[int], head_dim: int) -> None:
+def check_heads(widths: Sequence[int], head_dim: int) -> None:
+    """Raise ValueError unless `head_dim` divides all `widths` of attention stages."""
     for width in widths:
         if head_dim < 1 or width % head_dim:
             raise ValueError(
                 f"head_dim {head_dim} does not divide the attention width {width}: "
-                f"give a divisor of both widths {list(widths)} (published S and B: 64)"
+                f"give a divisor of both widths {list(widths)} (published: 64 for S and B, 32 for XS, 28 for XXS)"
             )
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from slowfast.config import ConfigError, get_cfg, load_cfg, resolve
 from slowfast.config.node import leaves
-from slowfast.config.sources import read_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES = json.loads((ROOT / "tests/golden/recipes.json").read_text())
@@ -49,26 +48,6 @@ def test_every_key_of_every_published_row_is_kept_under_its_name(name, tmp_path)
 def test_published_rows_load_as_shipped_before_their_fixes(name, tmp_path):
     opts = [item for pair in RECIPES[name]["effective"].items() for item in pair]
     assert load_cfg(recipe(tmp_path), opts).is_frozen()
-
-
-def test_the_recipe_of_s8x8_is_the_published_one():
-    paths = {
-        "DATA.PATH_TO_DATA_DIR": "data_lists/k400",
-        "DATA.PATH_PREFIX": "",
-        "OUTPUT_DIR": "runs/uniformer_s8x8_k400",
-    }
-    path = ROOT / "configs/k400/uniformer_s8x8.yaml"
-    expected = {**dict(leaves(get_cfg())), **row_settings("uniformer_s8x8_k400"), **paths}
-    merged = get_cfg()
-    merged.merge_from_file(path)
-    assert dict(leaves(merged)) == expected
-    # Loading adds only where it comes from and what TRAIN.AUTO_RESUME means.
-    assert dict(leaves(load_cfg(path))) == {**expected, "RECIPE": str(path), "TRAIN.RESUME": "auto"}
-
-
-def test_a_recipe_is_complete_it_names_every_published_key():
-    written = [entry.key for entry in read_recipe(ROOT / "configs/k400/uniformer_s8x8.yaml")]
-    assert sorted(written) == sorted(row_settings("uniformer_s8x8_k400"))
 
 
 def test_every_key_of_the_reference_trees_is_accepted_at_its_default():
@@ -196,6 +175,17 @@ def test_nccl_without_a_gpu_means_gloo(tmp_path):
     assert notes == [RESUME_NOTE, "DIST_BACKEND nccl needs GPUs; with NUM_GPUS 0 it means gloo"]
     cfg, notes = notes_of(tmp_path, "NUM_GPUS", 8)
     assert cfg.DIST_BACKEND == "nccl" and notes == [RESUME_NOTE]
+
+
+def test_pruning_rules_for_more_blocks_than_there_are_are_cut_with_a_note(tmp_path):
+    xxs = ("MODEL.MODEL_NAME", "Uniformer_light", "UNIFORMER.DEPTH", [2, 5, 8, 2])
+    cfg, notes = notes_of(tmp_path, *xxs)
+    assert cfg.UNIFORMER.PRUNE_RATIO == cfg.UNIFORMER.TRADE_OFF == [[], [], [1] + [0.5] * 7, [0.5, 0.5]]
+    assert [note.split()[0] for note in notes[1:]] == ["UNIFORMER.PRUNE_RATIO", "UNIFORMER.TRADE_OFF"]
+    assert "more blocks than UNIFORMER.DEPTH [2, 5, 8, 2]" in notes[1]
+    assert resolve(cfg) == cfg
+    cfg, notes = notes_of(tmp_path, "UNIFORMER.DEPTH", [2, 5, 8, 2])  # another model does not read them
+    assert cfg.UNIFORMER.PRUNE_RATIO[3] == [0.5, 0.5, 0.5] and notes == [RESUME_NOTE]
 
 
 def test_a_key_given_twice_on_the_command_line_is_noted(tmp_path):

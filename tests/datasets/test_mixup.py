@@ -159,3 +159,23 @@ def test_refusals():
         draw(np.random.default_rng(0), alpha=0.0, cutmix_alpha=0.0)
     with pytest.raises(ValueError, match="one class number a clip is needed"):
         mixup.mix_targets(torch.zeros(2, 5), 5, 0.5, 0.1)
+
+
+def test_a_still_frame_of_the_partner_is_blended_into_all_frames():
+    clips = torch.arange(2 * 3 * 4 * 2 * 2, dtype=torch.float32).view(2, 4, 2, 2, 3).permute(0, 4, 1, 2, 3)
+    background = mixup.Background(np.array([1, 0]), np.array([2, 0]), np.array([0.25, 0.0], np.float32))
+    mixed = mixup.apply_background(clips, background)
+    expected = 0.75 * clips[0] + 0.25 * clips[1][:, 2:3]
+    assert torch.allclose(mixed[0], expected) and torch.equal(mixed[1], clips[1])
+    assert mixed.stride() == clips.stride()
+
+
+def test_backgrounds_are_drawn_for_the_share_of_clips_asked_for():
+    drawn = mixup.draw_background(
+        np.random.default_rng(0), num_clips=4000, num_frames=8, prob=0.3, max_share=0.5
+    )
+    chosen = drawn.shares[drawn.shares > 0]
+    assert len(chosen) == pytest.approx(1200, abs=120) and chosen.max() <= 0.5
+    assert chosen.mean() == pytest.approx(0.25, abs=0.02)
+    assert set(drawn.frames) == set(range(8))
+    assert 0 <= drawn.partners.min() < 40 and 3960 <= drawn.partners.max() < 4000

@@ -79,6 +79,25 @@ def test_evaluation_views_are_crops_of_the_resized_clip(height, width):
     assert torch.equal(centre.clips, views.clips[1::3])
 
 
+def test_the_whole_frame_is_squeezed_into_the_square_and_antialiased_on_request():
+    clips = random_clip(clips=2, height=64, width=96)
+    views = EvalViews(scale=99, crop_size=32, num_crops=1, whole_frame=True)(clips, [])
+    assert torch.equal(views.clips[1], transforms.resize(clips[1], 32, 32))
+    smooth = EvalViews(scale=99, crop_size=32, num_crops=1, whole_frame=True, antialias=True)(clips, [])
+    assert torch.equal(smooth.clips[1], transforms.resize(clips[1], 32, 32, antialias=True))
+    assert smooth.clips.float().std() < 0.8 * views.clips.float().std()
+
+
+def test_training_views_are_antialiased_on_request():
+    plain = TrainViews(crop_size=32, area=(0.9, 1.0), aspect=(1.0, 1.0), random_flip=False)
+    clips = random_clip(height=160, width=160)
+    rough, smooth = (
+        TrainViews(**{**plain.__dict__, "antialias": antialias})(clips, [np.random.default_rng(0)]).clips
+        for antialias in (False, True)
+    )
+    assert smooth.float().std() < 0.5 * rough.float().std()
+
+
 def test_crops_that_coincide_are_computed_once():
     clips = random_clip(clips=2, height=40, width=40)
     views = EvalViews(scale=32, crop_size=32, num_crops=3)(clips, [])

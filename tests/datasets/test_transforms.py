@@ -173,6 +173,15 @@ def test_resize_averages_neighbours_by_hand():
     assert transforms.resize(row, 1, 3).flatten().tolist() == [0, 0, 0]
 
 
+def test_antialiasing_weighs_all_pixels_that_one_covers():
+    """Four to one: the triangle filter reaches 4 pixels to both sides of 1.5, cut at the border and normed."""
+    row = torch.tensor([8.0, 0, 0, 0, 0, 0, 0, 0]).view(1, 1, 8, 1)
+    weights = [4 - abs(place - 1.5) for place in range(8) if abs(place - 1.5) < 4]
+    smooth = transforms.resize(row, 1, 2, antialias=True).flatten()
+    assert smooth[0] == pytest.approx(8 * weights[0] / sum(weights), abs=1e-5)
+    assert transforms.resize(row, 1, 2).flatten()[0] == 0
+
+
 def test_resizing_to_the_same_size_copies_nothing():
     clip = random_clip(2, 5, 7, 3)
     assert transforms.resize(clip, 5, 7) is clip
