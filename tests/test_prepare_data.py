@@ -154,7 +154,7 @@ def test_a_video_that_cannot_be_read_is_left_out_before_the_split(class_folders,
         )
     finally:
         bad.unlink()
-    assert status == 0 and "3 left out" in out
+    assert status == 0 and "3 left out" in out and "converted now: 18, earlier: 0, impossible: 1" in out
     assert "jump/person0_bad.mp4,not a readable video" in (tmp_path / "lists" / "missing.csv").read_text()
     listed = [
         line.split(",")[0]
@@ -245,8 +245,9 @@ def test_something_v2_straight_from_its_videos(tmp_path, prepare):
 def test_something_v2_extracted(tmp_path, prepare):
     media = make_videos(tmp_path / "media", "78687.webm", "42326.webm", "5.webm")
     command = [*something(tmp_path, "v2"), "--media", media, "--extract-frames", tmp_path / "frames"]
-    for _ in range(2):  # the second time finds everything made
-        assert prepare(*command)[0] == 0
+    for counts in ("now: 3, earlier: 0, impossible: 0", "now: 0, earlier: 3, impossible: 0"):
+        status, out, _ = prepare(*command)
+        assert status == 0 and counts in out
         assert lines(tmp_path / "lists" / "somesomev2_rgb_train_split.txt") == ["78687 4 41", "42326 4 109"]
     assert (tmp_path / "frames" / "5" / "img_00004.jpg").exists()
     assert lines(tmp_path / "lists" / "missing.csv")[1].startswith("9,not found (")
@@ -315,6 +316,12 @@ def test_what_a_user_can_mend_is_told_in_one_message(tmp_path, prepare, make, sa
 def test_options_without_what_they_are_for_are_refused(class_folders, tmp_path, prepare, option):
     status, _, error = prepare("folders", class_folders, "--out", tmp_path / "lists", option, "32")
     assert status == 2 and f"{option} is for --" in error
+
+
+def test_frames_are_not_made_from_frames(class_folders, tmp_path, prepare):
+    command = ["folders", class_folders, "--out", tmp_path / "lists", "--extract-frames", tmp_path / "frames"]
+    status, _, error = prepare(*command, "--use", "frames")
+    assert status == 2 and "--use frames: frames are extracted" in error
 
 
 def test_annotations_of_another_set_are_refused(tmp_path, prepare):

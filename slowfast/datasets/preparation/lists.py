@@ -68,7 +68,7 @@ def with_test(items: Sequence[Item], form: ListFormat) -> dict[str, list[Item]]:
     return {split: chosen for split, chosen in found.items() if chosen}
 
 
-def unlistable(items: Sequence[Item], form: ListFormat) -> list[LeftOut]:
+def unlistable(items: Sequence[Item]) -> list[LeftOut]:
     """Items whose path a list cannot hold, because reading it back would give another path."""
     left_out = []
     for item in items:
@@ -77,10 +77,8 @@ def unlistable(items: Sequence[Item], form: ListFormat) -> list[LeftOut]:
             item.path.encode()
         except UnicodeEncodeError:
             reason = "the name is not UTF-8"
-        if item.path != item.path.strip() or set("\r\n") & set(item.path):
-            reason = "the name begins or ends with white space, or contains a line break"
-        if item.num_frames is not None and {" ", "\t"} <= set(item.path):
-            reason = "the name contains both spaces and tabs"
+        if item.path != item.path.strip() or set("\r\n\t") & set(item.path):
+            reason = "the name begins or ends with white space, or contains a tab or line break"
         if reason:
             left_out.append(LeftOut(item.path, reason, item.label, item.split))
     return left_out

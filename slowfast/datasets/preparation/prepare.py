@@ -53,7 +53,7 @@ class _Media:
 
         Their paths are still those of the media found; `listed` gives those of what was made.
         """
-        refused = {item.path: item for item in lists.unlistable(items, self.form)}
+        refused = {item.path: item for item in lists.unlistable(items)}
         for item in items:
             result = self.results.get(item.path)
             if result and result.reason:
@@ -127,6 +127,10 @@ def prepare_tree(
 
 def _open(plan: Plan) -> _Media:
     lists.require_writable(plan.out)
+    if plan.task and plan.use == "frames":
+        raise ValueError(
+            "--use frames: frames are extracted, and videos transcoded, from videos; leave it out"
+        )
     tree = media.look(plan.media)
     kind = media.choose_kind(tree, "videos" if plan.task else plan.use)
     made = "frames" if isinstance(plan.task, ExtractFrames) else kind
@@ -142,10 +146,9 @@ def _write(
 
 
 def _closing(found: _Media, num_classes: int) -> list[str]:
-    damaged = {path: result.damage for path, result in found.results.items() if result.damage}
     prefix = found.plan.converted if found.plan.task else found.plan.media
     return [
         *report.ignored(found.tree.others),
-        *report.damage(damaged),
+        *report.conversion(found.results),
         *report.usage(found.plan.out, prefix, num_classes, found.form, found.image_template()),
     ]

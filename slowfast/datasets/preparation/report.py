@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+from slowfast.datasets.preparation.conversion import Result
 from slowfast.datasets.preparation.entries import UNLABELLED, Item, LeftOut
 from slowfast.datasets.preparation.lists import ListFormat, counts_table
 
@@ -43,12 +44,18 @@ def ignored(others: Mapping[str, int]) -> list[str]:
     return [f"neither videos nor pictures, not looked at: {counts}"] if counts else []
 
 
-def damage(damaged: Mapping[str, str]) -> list[str]:
-    """Videos that were converted as far as they go."""
-    if not damaged:
+def conversion(results: Mapping[str, Result]) -> list[str]:
+    """What was made from the videos, and which of them are damaged."""
+    if not results:
         return []
-    first = [f"  {path}: {what}" for path, what in list(damaged.items())[:_SHOWN]]
-    return [f"{len(damaged)} videos are damaged and were converted as far as they can be read:", *first]
+    made = sum(result.made for result in results.values())
+    failed = sum(bool(result.reason) for result in results.values())
+    lines = [f"converted now: {made}, earlier: {len(results) - made - failed}, impossible: {failed}"]
+    damaged = [(path, result.damage) for path, result in results.items() if result.damage]
+    if damaged:
+        lines.append(f"{len(damaged)} videos are damaged and were converted as far as they can be read:")
+        lines += [f"  {path}: {damage}" for path, damage in damaged[:_SHOWN]]
+    return lines
 
 
 def usage(out: Path, prefix: Path, num_classes: int, form: ListFormat, image_template: str) -> list[str]:

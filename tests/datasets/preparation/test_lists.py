@@ -79,9 +79,8 @@ def test_lines_have_the_published_columns():
 
 
 def test_paths_that_would_not_come_back_are_named():
-    form = list_format("k400", "videos")
     odd = [Item(" a.mp4", 0, "train"), Item("b\nc.mp4", 0, "train"), Item("d\udcff.mp4", 0, "train")]
-    reasons = {item.path: item.reason for item in unlistable([*odd, Item("e f.mp4", 0, "train")], form)}
+    reasons = {item.path: item.reason for item in unlistable([*odd, Item("e f.mp4", 0, "train")])}
     assert set(reasons) == {item.path for item in odd}
     assert "UTF-8" in reasons["d\udcff.mp4"] and "line break" in reasons["b\nc.mp4"]
 
