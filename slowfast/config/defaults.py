@@ -60,7 +60,10 @@ def _train(cfg: CfgNode) -> None:
     # ------------------------------------------------------------------------------------------------ TRAIN
     cfg.TRAIN = CfgNode()
     cfg.TRAIN.ENABLE = True  # train
-    cfg.TRAIN.DATASET = "kinetics"  # registered name of the data set for training and validation
+    # Registered name of the data set for training and validation: kinetics and ucf101 (video files, dense clips),
+    # kinetics_sparse (video files, one frame of each segment), ssv1 = sth (folders of frames, segments), ssv2
+    # (folders or files, segments), hmdb51 = hmdb (folders or files, dense clips)
+    cfg.TRAIN.DATASET = "kinetics"
     # Videos per step and shard, shared by its GPUs; each gives AUG.NUM_SAMPLE clips
     cfg.TRAIN.BATCH_SIZE = 64
     cfg.TRAIN.EVAL_PERIOD = 10  # epochs between validations
@@ -87,7 +90,7 @@ def _test(cfg: CfgNode) -> None:
     # ------------------------------------------------------------------------------------------------- TEST
     cfg.TEST = CfgNode()
     cfg.TEST.ENABLE = True  # test, after training where both are enabled
-    cfg.TEST.DATASET = "kinetics"  # registered name of the data set for testing
+    cfg.TEST.DATASET = "kinetics"  # name of the data set for testing, as above
     cfg.TEST.BATCH_SIZE = 8  # views per step and shard, shared by its GPUs; validation uses it too
     cfg.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips per video, spread over time
     # Further numbers of clips, each scored as a test with it alone would be, from the same pass over the videos:
@@ -136,7 +139,7 @@ def _data(cfg: CfgNode) -> None:
     # forward | reversed | shuffled, in all splits: what a model knows without the order of time (here)
     cfg.DATA.FRAME_ORDER = "forward"
     cfg.DATA.INPUT_CHANNEL_NUM = [3]  # channels of the model's input, one pathway (here; published: [3, 3])
-    cfg.DATA.REVERSE_INPUT_CHANNEL = False  # RGB -> BGR, for weights trained on BGR
+    cfg.DATA.REVERSE_INPUT_CHANNEL = False  # RGB -> BGR, for weights trained on BGR: published ssv1, ssv2, hmdb51
     # For small sets: shrink frames to this short side, antialiased, and keep them in memory, so that later epochs
     # decode nothing; 0: off (here)
     cfg.DATA.CACHE_SHORT_SIDE = 0

@@ -151,6 +151,11 @@ class VideoDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def list_path(self) -> str:
+        """The list that the videos come from."""
+        return self.table.source
+
     def name(self, index: int) -> str:
         """The path as written in the list."""
         return self.table.name(index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
+from slowfast.engine.evaluator import Records
 
 NUM_VIDEOS = 500  # looked at, from the start of the list; all of a shorter list
 FACTOR = 3
@@ -34,26 +34,26 @@ def complaint(predicted: Sequence[int], labels: Sequence[int], num_classes: int)
 
 
 class ChanceWatch:
-    """Follows the views of a test and calls ``warn`` once, after ``NUM_VIDEOS`` videos, if there is a complaint.
+    """Follows the records of a test and calls ``warn`` once, after ``NUM_VIDEOS`` videos, if there is a complaint.
 
     It looks at the first view of each video, so it may say what the merged scores then do not confirm.
     """
 
-    def __init__(self, num_classes: int, views_per_video: int, warn: Callable[[str], None]) -> None:
-        self._num_classes, self._views_per_video, self._warn = num_classes, views_per_video, warn
-        self._predicted: list[int] = []
-        self._labels: list[int] = []
+    def __init__(self, num_classes: int, label_of: Callable[[int], int], warn: Callable[[str], None]) -> None:
+        self._num_classes, self._label_of, self._warn = num_classes, label_of, warn
+        self._predicted: dict[int, int] = {}
         self._done = False
 
-    def see(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Views (N, K) of whole videos, those of a video side by side, and their labels int64 (N,)."""
-        if self._done or not len(labels):
+    def see(self, records: Records) -> None:
+        """Take the next records of this process."""
+        if self._done:
             return
-        first = slice(None, None, self._views_per_video)
-        self._predicted += logits[first].argmax(dim=1).tolist()
-        self._labels += labels[first].tolist()
-        if len(self._labels) >= NUM_VIDEOS:
+        first = records.view_ids == 0
+        classes = records.logits[first].argmax(axis=1)
+        self._predicted.update(zip(records.video_ids[first].tolist(), classes.tolist(), strict=True))
+        if len(self._predicted) >= NUM_VIDEOS:
             self._done = True
-            said = complaint(self._predicted, self._labels, self._num_classes)
+            labels = [self._label_of(video) for video in self._predicted]
+            said = complaint(list(self._predicted.values()), labels, self._num_classes)
             if said:
                 self._warn(said)

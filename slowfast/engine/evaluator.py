@@ -16,6 +16,8 @@ from torch import nn
 from slowfast.engine import metrics, precision
 from slowfast.utils import distributed
 
+MIN_ALIKE = 20  # videos with one and the same label that are not taken for labelled any more
+
 
 @dataclass(frozen=True)
 class Records:
@@ -27,6 +29,11 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.video_ids)
+
+    def of_views(self, views: range) -> Records:
+        """Those of some views, numbered anew from 0."""
+        chosen = (self.view_ids >= views.start) & (self.view_ids < views.stop)
+        return Records(self.video_ids[chosen], self.view_ids[chosen] - views.start, self.logits[chosen])
 
     @staticmethod
     def join(parts: Iterable[Records], num_classes: int) -> Records:
@@ -55,10 +62,15 @@ class Evaluation:
 
 
 class RecordSink:
-    """Takes what the inference loop emits and keeps it in memory until it is gathered, once, at the end."""
+    """Takes what the inference loop emits and keeps it in memory until it is gathered, once, at the end.
 
-    def __init__(self, num_classes: int) -> None:
+    ``watch`` is told the records as they come. ``done`` are videos that need no scoring any more.
+    """
+
+    def __init__(self, num_classes: int, watch: Callable[[Records], None] | None = None) -> None:
+        self.done: frozenset[int] = frozenset()
         self._num_classes = num_classes
+        self._watch = watch
         self._records: list[Records] = []
         self._reports: list = []
 
@@ -66,6 +78,11 @@ class RecordSink:
         """Records of some views, and reports of the videos asked for (see slowfast.datasets.video_dataset)."""
         self._records.append(records)
         self._reports.extend(reports)
+        if self._watch is not None:
+            self._watch(records)
+
+    def close(self) -> None:
+        """The results are written: nothing that the sink kept is needed any more."""
 
     def gather(self) -> Evaluation | None:
         """Everything that the sinks of all processes took, on rank 0; None on the others. All must call it."""
@@ -179,6 +196,31 @@ def measure(
         return {"map": metrics.mean_average_precision(table, hot)}
     hits = metrics.topk_correct(table, torch.tensor(labels), (1, 5))
     return {f"top{k}": 100.0 * int(count) / len(scores) for k, count in hits.items()}
+
+
+def why_unlabelled(labels: Sequence, has_labels: bool | str, num_classes: int) -> str:
+    """ "" if accuracy can be measured with these labels of a test list, else the reason in one line.
+
+    ``has_labels`` is TEST.HAS_LABELS. auto takes labels for dummies when ``MIN_ALIKE`` videos or more all have the
+    same one: so the published test list of Something-Something comes, whose owners keep the true labels.
+    """
+    if has_labels is False:
+        return "TEST.HAS_LABELS is False: the labels of the test list are not true ones"
+    alike = has_labels == "auto" and num_classes > 1 and len(labels) >= MIN_ALIKE
+    if alike and all(label == labels[0] for label in labels):
+        return (
+            f"all {len(labels)} videos of the test list have the label {labels[0]}, which is taken for a dummy "
+            "(TEST.HAS_LABELS True if it is meant)"
+        )
+    return ""
+
+
+def num_equal_crops(records: Records, num_crops: int) -> int:
+    """Views (clips) of which all crops have exactly the same scores, as those of square frames do."""
+    if num_crops == 1 or not len(records) or len(records) % num_crops:
+        return 0
+    logits = records.logits.reshape(-1, num_crops, records.logits.shape[1])
+    return int((logits == logits[:, :1]).all(axis=(1, 2)).sum())
 
 
 def errors(measures: dict) -> dict[str, float]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from slowfast.datasets.build import build_dataset, build_loader, views_per_batch
+from slowfast.datasets import sampling
+from slowfast.datasets.build import build_dataset, build_loader, clip_counts, views_per_batch
 from slowfast.engine import chance, evaluator, monitor, partial, results, weights
 from slowfast.engine.build import evaluate, tensorboard_dir
 from slowfast.engine.chance import ChanceWatch
@@ -24,7 +25,8 @@ def test(cfg) -> dict:
     """Test a checkpoint on the test list as the config says; return what results.json holds.
 
     Runs in every process of the group, or alone; ranks other than 0 return an empty dict. Writes results.json,
-    predictions.csv and scores.npz to OUTPUT_DIR. Unreadable videos are never replaced: they are counted and named.
+    predictions.csv and scores.npz to OUTPUT_DIR, and submission.csv where the test list has no true labels. Unreadable
+    videos are never replaced: they are counted and named.
     """
     cfg, notes = cfg.resolved()
     session = open_session(
@@ -37,6 +39,9 @@ def test(cfg) -> dict:
     )
     path = distributed.broadcast_object(_checkpoint_path(cfg, session) if session.is_main else None)
     loader = build_loader(cfg, "test")
+    unlabelled = _why_unlabelled(cfg, loader.dataset)
+    if unlabelled:
+        session.log.warning("no accuracy will be given, but submission.csv: %s", unlabelled)
     with seeds.forked_torch_stream(cfg.RNG_SEED, "init"):
         model = build_model(cfg)
     report, classes = weights.load_for_test(
@@ -49,26 +54,17 @@ def test(cfg) -> dict:
     session.log.info("testing %s\n%s", path, report.table())
     session.log.info(weights.describe(report, classes))
     session.keep_config(cfg.dump())
-    sink = _sink(cfg, session, model, loader.dataset)
-    if sink is not None:
-        loader.order.done = sink.done
+    sink = _sink(cfg, session, model, loader.dataset, unlabelled)
+    loader.order.done = sink.done
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.EvalMonitor(recorder, "test", log_period=cfg.LOG_PERIOD)
     board.start(len(loader))
-    watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, loader.dataset.views_per_video, session.log.warning)
-
-    def progress(logits: torch.Tensor, labels: torch.Tensor) -> None:
-        board.step()
-        if not cfg.DATA.MULTI_LABEL:
-            watch.see(logits, labels)
-
     model.to(session.device)
-    evaluation = evaluate(cfg, session.device, model, loader, progress, sink)
+    evaluation = evaluate(cfg, session.device, model, loader, lambda logits, labels: board.step(), sink)
     if evaluation is None:
         return {}
-    summary = _write(cfg, session, path, evaluation, loader.dataset, classes)
-    if sink is not None:
-        sink.remove()
+    summary = _write(cfg, session, path, evaluation, loader.dataset, unlabelled, classes)
+    sink.close()
     board.end(evaluator.errors(summary["video"]))
     recorder.close()
     _log_summary(session, summary)
@@ -80,10 +76,13 @@ def check(cfg) -> None:
     build_dataset(cfg.resolved()[0], "test")
 
 
-def _sink(cfg, session: Session, model: torch.nn.Module, dataset) -> PartialSink | None:
-    """Where scores are kept while they are made, with TEST.RESUME; scores of this very test alone are taken up."""
+def _sink(cfg, session: Session, model: torch.nn.Module, dataset, unlabelled: str) -> evaluator.RecordSink:
+    """What takes the scores; with TEST.RESUME it keeps them on disk and takes up those of this very test."""
+    watch = None
+    if not (cfg.DATA.MULTI_LABEL or unlabelled):
+        watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, dataset.label, session.log.warning).see
     if not cfg.TEST.RESUME:
-        return None
+        return evaluator.RecordSink(cfg.MODEL.NUM_CLASSES, watch)
     protocol = {
         "TEST": {key: value for key, value in cfg.TEST.items() if key not in _NOT_PROTOCOL},
         **{section: dict(cfg[section]) for section in ("DATA", "MODEL", "UNIFORMER")},
@@ -91,9 +90,8 @@ def _sink(cfg, session: Session, model: torch.nn.Module, dataset) -> PartialSink
         "device": session.device.type,
         "versions": session.facts["versions"],
     }
-    return PartialSink(
-        cfg.MODEL.NUM_CLASSES, session.output_dir, partial.fingerprint(model, dataset, protocol)
-    )
+    facts = partial.fingerprint(model, dataset, protocol)
+    return PartialSink(cfg.MODEL.NUM_CLASSES, session.output_dir, facts, watch)
 
 
 def _checkpoint_path(cfg, session: Session) -> str:
@@ -118,23 +116,37 @@ def _checkpoint_path(cfg, session: Session) -> str:
     return str(path)
 
 
+def _why_unlabelled(cfg, dataset) -> str:
+    labels = [dataset.label(index) for index in range(len(dataset))]
+    return evaluator.why_unlabelled(labels, cfg.TEST.HAS_LABELS, cfg.MODEL.NUM_CLASSES)
+
+
 def _write(
-    cfg, session: Session, path, evaluation: evaluator.Evaluation, dataset, classes: ClassMatch
+    cfg,
+    session: Session,
+    path,
+    evaluation: evaluator.Evaluation,
+    dataset,
+    unlabelled: str,
+    classes: ClassMatch,
 ) -> dict:
-    """Records to results.json, predictions.csv and scores.npz; returns the content of the first."""
-    records, multi_label = evaluation.records, cfg.DATA.MULTI_LABEL
+    """Records to results.json, predictions.csv, scores.npz and maybe submission.csv; the content of the first."""
+    views = sampling.view_ranges(clip_counts(cfg), cfg.TEST.NUM_SPATIAL_CROPS)
+    records = evaluation.records.of_views(views[cfg.TEST.NUM_ENSEMBLE_VIEWS])
     scored = evaluator.merge(records, dataset.views_per_video, cfg.DATA.ENSEMBLE_METHOD)
-    labels = [dataset.label(int(index)) for index in scored.video_ids]
-    view_labels = [dataset.label(int(index)) for index in records.video_ids]
     evaluator.check_scored(scored, evaluation, dataset.name, len(dataset))
-    clip = evaluator.measure(records.logits, view_labels, multi_label)
-    clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
+    equal = evaluator.num_equal_crops(records, cfg.TEST.NUM_SPATIAL_CROPS)
+    if equal:
+        session.log.info("%d clips are square: all their crops are the same and were computed once", equal)
+    clip = _measure(cfg, records.video_ids, records.logits, dataset, unlabelled)
     summary = {
-        "video": evaluator.measure(scored.scores, labels, multi_label),
+        "video": _measure(cfg, scored.video_ids, scored.scores, dataset, unlabelled),
         "clip": {name: value for name, value in clip.items() if name != "top5"},
-        "num_scored": len(labels),
+        **({"no_accuracy": unlabelled} if unlabelled else {}),
+        **({"by_clips": _by_clips(cfg, evaluation, dataset, unlabelled)} if len(views) > 1 else {}),
+        "num_scored": len(scored.video_ids),
         "num_total": len(dataset),
-        "views": f"{cfg.DATA.NUM_FRAMES}x{crops}x{clips}",
+        "views": _views(cfg, cfg.TEST.NUM_ENSEMBLE_VIEWS),
         "ensemble_method": cfg.DATA.ENSEMBLE_METHOD,
         "unreadable": [
             {"path": dataset.name(index), "reason": reason} for index, reason in evaluation.unreadable
@@ -143,16 +155,18 @@ def _write(
         "damaged": [{"path": dataset.name(index), "reason": reason} for index, reason in evaluation.damaged],
         "median_num_frames": median_frames(getattr(getattr(dataset, "table", None), "frame_counts", None)),
         "class_order": {"kind": classes.kind, "said": classes.said},
-        "warnings": _warnings(cfg, scored, labels),
+        "warnings": _warnings(cfg, scored, dataset, unlabelled),
         "recipe": cfg.RECIPE,
         "checkpoint": str(path),
         "lists": cfg.DATA.PATH_TO_DATA_DIR,
+        "list": getattr(dataset, "list_path", ""),
         **session.facts,
     }
     names = getattr(dataset, "class_names", None)
-    results.write_predictions(
-        session.output_dir / "predictions.csv", _predictions(scored, labels, dataset), names
-    )
+    predictions = _predictions(scored, dataset, unlabelled)
+    results.write_predictions(session.output_dir / "predictions.csv", predictions, names)
+    if unlabelled:
+        results.write_submission(session.output_dir / "submission.csv", predictions, names)
     results.write_scores(
         session.output_dir / "scores.npz",
         video_ids=records.video_ids,
@@ -163,17 +177,43 @@ def _write(
     return summary
 
 
-def _warnings(cfg, scored: evaluator.VideoScores, labels: list) -> list[str]:
+def _warnings(cfg, scored: evaluator.VideoScores, dataset, unlabelled: str) -> list[str]:
     """What is odd about the scores, for results.json."""
-    if cfg.DATA.MULTI_LABEL:
+    if cfg.DATA.MULTI_LABEL or unlabelled:
         return []
     first = slice(None, chance.NUM_VIDEOS)
-    said = chance.complaint(scored.scores[first].argmax(axis=1), labels[first], cfg.MODEL.NUM_CLASSES)
+    labels = [dataset.label(int(index)) for index in scored.video_ids[first]]
+    said = chance.complaint(scored.scores[first].argmax(axis=1), labels, cfg.MODEL.NUM_CLASSES)
     return [said] if said else []
 
 
-def _predictions(scored: evaluator.VideoScores, labels: list, dataset) -> list[results.Prediction]:
+def _by_clips(cfg, evaluation: evaluator.Evaluation, dataset, unlabelled: str) -> dict:
+    """Measures of every number of clips that this test served, as a test with it alone would give them."""
+    measured = {}
+    crops = cfg.TEST.NUM_SPATIAL_CROPS
+    for count, views in sorted(sampling.view_ranges(clip_counts(cfg), crops).items()):
+        scored = evaluator.merge(evaluation.records.of_views(views), count * crops, cfg.DATA.ENSEMBLE_METHOD)
+        evaluator.check_scored(scored, evaluation, dataset.name, len(dataset))
+        video = _measure(cfg, scored.video_ids, scored.scores, dataset, unlabelled)
+        measured[str(count)] = {**video, "num_scored": len(scored.video_ids), "views": _views(cfg, count)}
+    return measured
+
+
+def _measure(cfg, video_ids: np.ndarray, scores: np.ndarray, dataset, unlabelled: str) -> dict:
+    """Accuracy of rows of scores (N, K) of these videos; nothing where there are no true labels."""
+    if unlabelled:
+        return {}
+    labels = [dataset.label(int(index)) for index in video_ids]
+    return evaluator.measure(scores, labels, cfg.DATA.MULTI_LABEL)
+
+
+def _views(cfg, num_clips: int) -> str:
+    return f"{cfg.DATA.NUM_FRAMES}x{cfg.TEST.NUM_SPATIAL_CROPS}x{num_clips}"
+
+
+def _predictions(scored: evaluator.VideoScores, dataset, unlabelled: str) -> list[results.Prediction]:
     """Ranked by the ensemble's score; the probability is the softmax of the mean logits of the views."""
+    labels = [() if unlabelled else dataset.label(int(index)) for index in scored.video_ids]
     probabilities = torch.from_numpy(scored.mean_logits).softmax(dim=1).numpy()
     rows = zip(scored.video_ids, labels, scored.scores, probabilities, strict=True)
     return [
@@ -185,6 +225,7 @@ def _predictions(scored: evaluator.VideoScores, labels: list, dataset) -> list[r
 def _log_summary(session: Session, summary: dict) -> None:
     log = session.log
     values = ", ".join(f"{name} {value:.2f}" for name, value in summary["video"].items())
+    values = values or "predictions without accuracy, for submission.csv,"
     log.info(
         "%s over %d of %d videos, views %s; see %s",
         values,
@@ -195,6 +236,8 @@ def _log_summary(session: Session, summary: dict) -> None:
     )
     for warning in summary["warnings"]:
         log.warning(warning)
+    for count, measured in summary.get("by_clips", {}).items():
+        log.info("clips %s: %s", count, measured)
     for kind in ("unreadable", "damaged"):
         for entry in summary[kind]:
             log.warning("%s: %s: %s", kind, entry["path"], entry["reason"])

@@ -196,6 +196,20 @@ def test_frame_order():
     assert (shuffled[1] == shuffled[0] + 1).all()
 
 
+def test_views_of_several_numbers_of_clips_stand_one_after_the_other():
+    counts = sampling.clip_counts(4, [1, 2, 4, 1])
+    assert counts == (4, 1, 2)
+    assert sampling.view_ranges(counts, 3) == {4: range(0, 12), 1: range(12, 15), 2: range(15, 21)}
+    assert sampling.view_ranges(sampling.clip_counts(10, []), 1) == {10: range(10)}
+
+
+def test_distinct_clips_keep_the_order_in_which_they_come():
+    clips = np.array([[5, 6], [1, 2], [5, 6], [0, 9], [1, 2]])
+    different, which = sampling.distinct_clips(clips)
+    assert different.tolist() == [[5, 6], [1, 2], [0, 9]]
+    assert which.tolist() == [0, 1, 0, 2, 1]
+
+
 # Refusals -----
 def test_refusals():
     with pytest.raises(ValueError, match="'minutes' is unknown; write one of frames, seconds"):

@@ -73,7 +73,7 @@ def fit_head(folder, recipe, colours):
     with torch.inference_mode():
         for batch in build_loader(cfg, "test"):
             model(prepare(batch.clips, batch.erase_boxes, batch.noise_seeds))
-            rows.append(torch.cat([features["now"], torch.ones(len(batch), 1)], dim=1))
+            rows.append(torch.cat([features["now"], torch.ones(len(batch), 1)], dim=1)[batch.rows])
             targets.append(torch.eye(NUM_CLASSES)[colours[batch.video_ids]])
     solution = torch.linalg.lstsq(torch.cat(rows).double(), torch.cat(targets).double()).solution.float()
     with torch.no_grad():
