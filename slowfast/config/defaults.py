@@ -64,8 +64,10 @@ def _train(cfg: CfgNode) -> None:
     # kinetics_sparse (video files, one frame of each segment), ssv1 = sth (folders of frames, segments), ssv2
     # (folders or files, segments), hmdb51 = hmdb (folders or files, dense clips)
     cfg.TRAIN.DATASET = "kinetics"
-    # Videos per step and shard, shared by its GPUs; each gives AUG.NUM_SAMPLE clips
+    # Videos per forward pass and shard, shared by its GPUs; each gives AUG.NUM_SAMPLE clips
     cfg.TRAIN.BATCH_SIZE = 64
+    # Passes whose gradients are averaged for one optimizer step of BATCH_SIZE x NUM_SHARDS x this many videos (here)
+    cfg.TRAIN.ACCUMULATION_STEPS = 1
     cfg.TRAIN.EVAL_PERIOD = 10  # epochs between validations
     cfg.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
     cfg.TRAIN.SAVE_LATEST = True  # a checkpoint after every epoch, also between periods (here)
@@ -267,8 +269,13 @@ def _solver(cfg: CfgNode) -> None:
     cfg.SOLVER.MAX_EPOCH = 300  # epochs
     cfg.SOLVER.LR_POLICY = "cosine"  # cosine | steps_with_relative_lrs
     cfg.SOLVER.BASE_LR = 0.1  # highest rate, for the batch that is written in the recipe
-    # BASE_LR, WARMUP_START_LR and COSINE_END_LR count NUM_SHARDS times. The factor is applied where a rate is
-    # used; the config keeps what the recipe says
+    # Videos of all shards and passes in the optimizer step that BASE_LR is written for; 0: not known (here)
+    cfg.SOLVER.REFERENCE_BATCH = 0
+    # With a REFERENCE_BATCH: BASE_LR, WARMUP_START_LR and COSINE_END_LR grow and shrink with the videos of a step
+    # (here). Factors are applied where a rate is used; the config keeps what the recipe says
+    cfg.SOLVER.SCALE_LR = True
+    # As published: the three rates count NUM_SHARDS times, whatever the batch. Only where SCALE_LR does not apply,
+    # because shards are counted in the videos of a step already
     cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS = False
     cfg.SOLVER.WARMUP_EPOCHS = 0.0  # epochs of linear warm-up
     cfg.SOLVER.WARMUP_START_LR = 0.01  # rate at the start of it

@@ -30,6 +30,7 @@ def _translate(cfg: yacs.config.CfgNode) -> Iterator[str]:
     yield from _reading(cfg)
     yield from _start(cfg)
     yield from _clipping(cfg)
+    yield from _rates(cfg)
     yield from _surplus(cfg)
     if cfg.DIST_BACKEND == "nccl" and cfg.NUM_GPUS == 0:
         cfg.DIST_BACKEND = "gloo"
@@ -86,6 +87,15 @@ def _clipping(cfg: yacs.config.CfgNode) -> Iterator[str]:
     ):
         solver.CLIP_GRADIENT = None
         yield f"SOLVER.CLIP_GRAD_VAL {solver.CLIP_GRAD_VAL:g} limits every value; the norm has no limit then"
+
+
+def _rates(cfg: yacs.config.CfgNode) -> Iterator[str]:
+    solver = cfg.SOLVER
+    if solver.BASE_LR_SCALE_NUM_SHARDS and solver.SCALE_LR and solver.REFERENCE_BATCH and cfg.NUM_SHARDS > 1:
+        yield (
+            "SOLVER.BASE_LR_SCALE_NUM_SHARDS adds nothing: rates follow the videos of a step over "
+            f"SOLVER.REFERENCE_BATCH {solver.REFERENCE_BATCH}, which count the shards (SOLVER.SCALE_LR)"
+        )
 
 
 def _surplus(cfg: yacs.config.CfgNode) -> Iterator[str]:

@@ -47,10 +47,11 @@ def build_loader(cfg, split: str) -> VideoLoader:
     if split == "train":
         order = TrainOrder(
             len(dataset),
-            cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS,
+            videos_per_step(cfg),
             cfg.RNG_SEED,
             rank=rank,
             world_size=world_size,
+            passes=cfg.TRAIN.ACCUMULATION_STEPS,
         )
     else:
         group = eval_group_size(views_per_batch(cfg), dataset.views_per_video)
@@ -66,6 +67,11 @@ def build_loader(cfg, split: str) -> VideoLoader:
         prefetch_factor=cfg.DATA_LOADER.PREFETCH_FACTOR,
         start_method=cfg.DATA_LOADER.START_METHOD,
     )
+
+
+def videos_per_step(cfg) -> int:
+    """Videos of one optimizer step, over all processes and accumulated passes."""
+    return cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS * cfg.TRAIN.ACCUMULATION_STEPS
 
 
 def views_per_batch(cfg) -> int:

@@ -88,10 +88,11 @@ def _join(parts: list[torch.Tensor]) -> torch.Tensor:
 
 @dataclass
 class TrainOrder:
-    """Batches of (epoch, index) keys of one process for one epoch, from batch ``start`` on.
+    """Batches of (epoch, index) keys of one process for one epoch, from step ``start`` on.
 
-    ``global_batch`` videos make one step of all processes together; the last incomplete batch is dropped. The
-    union over processes does not depend on their number.
+    ``global_batch`` videos make one step of all processes together, each of which takes its share in ``passes``
+    batches; the last incomplete step is dropped. The union over processes and passes does not depend on their
+    numbers.
     """
 
     num_videos: int
@@ -99,6 +100,7 @@ class TrainOrder:
     seed: int
     rank: int = 0
     world_size: int = 1
+    passes: int = 1
     epoch: int = 0
     start: int = 0
 
@@ -106,13 +108,18 @@ class TrainOrder:
         if self.num_videos < self.global_batch:
             raise ValueError(
                 f"the training list has {self.num_videos} videos, fewer than one step of all processes takes "
-                f"({self.global_batch}): lower TRAIN.BATCH_SIZE to at most {self.num_videos}"
+                f"({self.global_batch}): lower {self._to_lower()}"
             )
-        if self.global_batch % self.world_size:
+        if self.global_batch % (self.passes * self.world_size):
             raise ValueError(
-                f"a step of {self.global_batch} videos (TRAIN.BATCH_SIZE x NUM_SHARDS) cannot be shared by "
+                f"{self.global_batch // self.passes} videos (TRAIN.BATCH_SIZE x NUM_SHARDS) cannot be shared by "
                 f"{self.world_size} processes: make TRAIN.BATCH_SIZE a multiple of the processes of a shard"
             )
+
+    def _to_lower(self) -> str:
+        if self.passes > 1:
+            return "TRAIN.ACCUMULATION_STEPS or TRAIN.BATCH_SIZE"
+        return f"TRAIN.BATCH_SIZE to at most {self.num_videos}"
 
     def __len__(self) -> int:
         """Steps of a whole epoch, wherever this pass starts."""
@@ -121,9 +128,11 @@ class TrainOrder:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = seeds.numpy_generator(self.seed, "order", self.epoch).permutation(self.num_videos)
         share = self.global_batch // self.world_size
-        for batch in range(self.start, len(self)):
-            first = batch * self.global_batch + self.rank * share
-            yield [(self.epoch, int(index)) for index in order[first : first + share]]
+        size = share // self.passes
+        for step in range(self.start, len(self)):
+            start = step * self.global_batch + self.rank * share
+            for first in range(start, start + share, size):
+                yield [(self.epoch, int(index)) for index in order[first : first + size]]
 
 
 @dataclass
@@ -198,9 +207,14 @@ class VideoLoader:
         return iter(self._loader)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of a training epoch from batch ``start`` on."""
+        """The batches of a training epoch from step ``start`` on."""
         self.order.epoch, self.order.start = epoch, start
         return iter(self._loader)
+
+    def steps(self, epoch: int) -> Iterator[list[Batch]]:
+        """The batches of a training epoch, those of one optimizer step together."""
+        batches = self.epoch(epoch)
+        return (list(itertools.islice(batches, self.order.passes)) for _ in range(len(self)))
 
 
 def _single_thread(worker: int) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from slowfast.datasets.build import build_device_stage, views_per_batch
+from slowfast.datasets.build import build_device_stage, videos_per_step, views_per_batch
 from slowfast.engine import evaluator, precision, schedule
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.guard import NonFiniteGuard
 from slowfast.engine.step import Mixing, StillBackground, TrainStep
-from slowfast.models import losses
+from slowfast.models import complexity, losses
+from slowfast.models.build import build_model
 from slowfast.utils import distributed
 
 
 def learning_rate(cfg, epoch: float) -> float:
-    """The rate at a fractional epoch; BASE_LR_SCALE_NUM_SHARDS multiplies all three rates, as published."""
-    solver = cfg.SOLVER
-    scale = cfg.NUM_SHARDS if solver.BASE_LR_SCALE_NUM_SHARDS else 1
+    """The rate at a fractional epoch, with all three rates of the recipe times ``_rate_factor``."""
+    solver, scale = cfg.SOLVER, _rate_factor(cfg)
     return schedule.learning_rate(
         epoch,
         policy=solver.LR_POLICY,
@@ -30,6 +30,31 @@ def learning_rate(cfg, epoch: float) -> float:
         steps=solver.STEPS,
         lrs=solver.LRS,
     )
+
+
+def _rate_factor(cfg) -> float:
+    """Videos of a step over those that the rates are written for; shards count in the first, so never twice.
+
+    Without SCALE_LR or a REFERENCE_BATCH it is the published rule: NUM_SHARDS with BASE_LR_SCALE_NUM_SHARDS, else 1.
+    """
+    solver = cfg.SOLVER
+    if solver.SCALE_LR and solver.REFERENCE_BATCH:
+        return videos_per_step(cfg) / solver.REFERENCE_BATCH
+    return cfg.NUM_SHARDS if solver.BASE_LR_SCALE_NUM_SHARDS else 1
+
+
+def describe_rate(cfg) -> str:
+    """The highest rate and its batch, such as "4e-4 @ 128 -> 2.5e-5 @ 8": as written in the recipe -> as used here."""
+    solver = cfg.SOLVER
+    used = f"{_short(solver.BASE_LR * _rate_factor(cfg))} @ {videos_per_step(cfg)}"
+    if not solver.REFERENCE_BATCH:
+        return used
+    return f"{_short(solver.BASE_LR)} @ {solver.REFERENCE_BATCH} -> {used}"
+
+
+def _short(rate: float) -> str:
+    mantissa, exponent = f"{rate:.3e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
 def build_step(cfg, device: torch.device, model: nn.Module) -> TrainStep:
@@ -87,6 +112,14 @@ def _optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
         nesterov=solver.NESTEROV,
         betas=tuple(solver.BETAS),
     )
+
+
+def view_cost(cfg) -> dict[str, int]:
+    """Parameters and multiply-accumulates of one test view, {"parameters": ..., "macs": ...}; no weights are made."""
+    with torch.device("meta"):
+        model = build_model(cfg)
+    side = cfg.DATA.TEST_CROP_SIZE
+    return complexity.count(model, (1, cfg.DATA.INPUT_CHANNEL_NUM[0], cfg.DATA.NUM_FRAMES, side, side))
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""One optimizer step, from a batch of views to updated weights, without waiting for the device."""
+"""One optimizer step, from batches of views to updated weights, without waiting for the device."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class TrainStep:
     ``model`` gives logits (B, K), or a tuple of them, one for each head: then the loss is the mean over the heads,
     as in the published lightweight models, and the errors are those of the first head.
 
-    ``prepare`` turns views on the device into model input. All randomness of a step (mixing, drop path, dropout)
-    is a function of (seed, global step, rank), so a checkpoint needs no random state.
+    ``prepare`` turns views on the device into model input. All randomness of a pass (mixing, drop path, dropout)
+    is a function of (seed, passes before it, rank), so a checkpoint needs no random state.
     """
 
     model: nn.Module
@@ -72,34 +72,46 @@ class TrainStep:
     max_grad_norm: float | None = None
     max_grad_value: float | None = None
 
-    def __call__(self, batch: Batch, global_step: int) -> StepResult:
-        """Forward, backward, clip, step. ``batch`` holds at least one view."""
-        rank = distributed.rank()
-        set_step_seed(distributed.unwrap(self.model), seeds.derive(self.seed, "model", global_step, rank))
-        clips = self.prepare(
-            batch.clips.to(self.device, non_blocking=True), batch.erase_boxes, batch.noise_seeds
-        )
-        labels = batch.labels.to(self.device, non_blocking=True)
-        clips = self._with_background(clips, global_step, rank)
-        clips, targets = self._mix(clips, labels, global_step, rank)
+    def __call__(self, batches: Sequence[Batch], global_step: int) -> StepResult:
+        """Forward and backward for each batch, then clip and step once, with the mean of their gradients.
+
+        Each batch holds at least one view. Processes exchange gradients in the last backward pass alone; what
+        comes back are means over the batches.
+        """
         self.guard.before_forward()
         self.optimizer.zero_grad(set_to_none=True)
-        with precision.autocast(self.device, self.dtype):
-            outputs = self.model(clips)
-        heads = outputs if isinstance(outputs, tuple) else (outputs,)
-        loss = self.guard.poison(self._loss(heads, targets))
-        self.scaler.scale(loss).backward()
+        parts = []
+        for number, batch in enumerate(batches):
+            with distributed.local_gradients(self.model, number + 1 < len(batches)):
+                parts.append(self._backward(batch, global_step * len(batches) + number, 1 / len(batches)))
         self.scaler.unscale_(self.optimizer)
         norm = optimizers.clip(self.model.parameters(), self.max_grad_norm, self.max_grad_value)
         self.guard.step(self.optimizer, norm)
         self.scaler.update()
-        return StepResult(loss.detach(), *self._errors(heads[0].detach(), labels, targets), norm)
+        return StepResult(*map(_mean, zip(*parts, strict=True)), norm)
 
-    def _with_background(self, clips: torch.Tensor, global_step: int, rank: int) -> torch.Tensor:
+    def _backward(self, batch: Batch, number: int, share: float):
+        """Add ``share`` of the gradients of pass ``number`` of the run; returns its loss and errors."""
+        rank = distributed.rank()
+        set_step_seed(distributed.unwrap(self.model), seeds.derive(self.seed, "model", number, rank))
+        clips = self.prepare(
+            batch.clips.to(self.device, non_blocking=True), batch.erase_boxes, batch.noise_seeds
+        )
+        labels = batch.labels.to(self.device, non_blocking=True)
+        clips = self._with_background(clips, number, rank)
+        clips, targets = self._mix(clips, labels, number, rank)
+        with precision.autocast(self.device, self.dtype):
+            outputs = self.model(clips)
+        heads = outputs if isinstance(outputs, tuple) else (outputs,)
+        loss = self.guard.poison(self._loss(heads, targets))
+        self.scaler.scale(loss * share).backward()
+        return loss.detach(), *self._errors(heads[0].detach(), labels, targets)
+
+    def _with_background(self, clips: torch.Tensor, number: int, rank: int) -> torch.Tensor:
         if self.background is None:
             return clips
         background = mixup.draw_background(
-            seeds.numpy_generator(self.seed, "background", global_step, rank),
+            seeds.numpy_generator(self.seed, "background", number, rank),
             num_clips=clips.shape[0],
             num_frames=clips.shape[2],
             prob=self.background.probability,
@@ -107,11 +119,11 @@ class TrainStep:
         )
         return mixup.apply_background(clips, background)
 
-    def _mix(self, clips: torch.Tensor, labels: torch.Tensor, global_step: int, rank: int):
+    def _mix(self, clips: torch.Tensor, labels: torch.Tensor, number: int, rank: int):
         if self.mixing is None:
             return clips, labels
         mix = mixup.draw_mix(
-            seeds.numpy_generator(self.seed, "mix", global_step, rank),
+            seeds.numpy_generator(self.seed, "mix", number, rank),
             alpha=self.mixing.alpha,
             cutmix_alpha=self.mixing.cutmix_alpha,
             prob=self.mixing.probability,
@@ -134,3 +146,7 @@ class TrainStep:
         else:
             hits = metrics.topk_correct(logits, labels, (1, 5))
         return tuple(100.0 * (1.0 - hits[k] / len(logits)) for k in (1, 5))
+
+
+def _mean(values: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    return None if values[0] is None else torch.stack(list(values)).mean()

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from slowfast.datasets.build import build_loader, preprocessing
+from slowfast.datasets.build import build_loader, preprocessing, videos_per_step
 from slowfast.engine import evaluator, monitor, weights
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.bad_videos import BadVideos
-from slowfast.engine.build import build_step, evaluate, learning_rate, tensorboard_dir
+from slowfast.engine.build import build_step, describe_rate, evaluate, learning_rate, tensorboard_dir
 from slowfast.engine.session import Session, open_session
 from slowfast.engine.step import TrainStep
 from slowfast.models import complexity, pretrained
@@ -105,7 +105,7 @@ def train(cfg) -> dict:
 
 
 def _log_start(cfg, session: Session, model: nn.Module, loader, dtype: torch.dtype | None) -> None:
-    videos = cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS
+    videos = videos_per_step(cfg)
     session.log.info(
         "%d training videos, %d steps an epoch of %d videos (%d clips), precision %s",
         len(loader.dataset),
@@ -114,6 +114,7 @@ def _log_start(cfg, session: Session, model: nn.Module, loader, dtype: torch.dty
         videos * cfg.AUG.NUM_SAMPLE,
         dtype or torch.float32,
     )
+    session.log.info("highest learning rate (@ videos a step): %s", describe_rate(cfg))
     if cfg.LOG_MODEL_INFO and session.is_main:
         side = cfg.DATA.TRAIN_CROP_SIZE
         shape = (1, cfg.DATA.INPUT_CHANNEL_NUM[0], cfg.DATA.NUM_FRAMES, side, side)
@@ -145,18 +146,17 @@ def _train_epoch(
     step.model.train()
     board.start_epoch(epoch)
     reports: list = []
-    for number, batch in enumerate(loader.epoch(epoch)):
+    for number, batches in enumerate(loader.steps(epoch)):
         board.data_ready()
-        reports += batch.reports
-        if not len(batch):
-            bad_videos.add(
-                reports
-            )  # raises: neither the videos of this batch nor any replacement could be read
+        for batch in batches:
+            reports += batch.reports
+            if not len(batch):  # neither its videos nor any replacement could be read, so this raises
+                bad_videos.add(reports)
         lr = rate(epoch + number / len(loader))
         optimizers.set_lr(step.optimizer, lr)
-        result = step(batch, progress.global_step)
+        result = step(batches, progress.global_step)
         progress.global_step += 1
-        if board.step(lr=lr, batch_size=len(batch), **vars(result)) is not None:
+        if board.step(lr=lr, batch_size=sum(map(len, batches)), **vars(result)) is not None:
             step.guard.check(epoch, lr)
             _share_reports(reports, bad_videos)
     step.guard.check(epoch, rate(epoch + 1.0))
@@ -203,7 +203,7 @@ def _resume(
     cfg, session: Session, path: str, model: nn.Module, step: TrainStep, names: Sequence[str] | None
 ) -> Progress:
     saved = checkpoint.load(path)
-    global_batch = cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS
+    global_batch = videos_per_step(cfg)
     if "optimizer_state" not in saved or "global_step" not in saved:
         raise ValueError(
             f"{path} holds weights but no training state, so no run can go on from it; "
@@ -212,7 +212,8 @@ def _resume(
     if saved["global_batch"] != global_batch:
         raise ValueError(
             f"{path} was trained with {saved['global_batch']} videos a step, this run has {global_batch}: go on with "
-            "the same TRAIN.BATCH_SIZE x NUM_SHARDS, or start a new run (another OUTPUT_DIR) with TRAIN.INIT"
+            "the same TRAIN.BATCH_SIZE x NUM_SHARDS x TRAIN.ACCUMULATION_STEPS, or start a new run (another "
+            "OUTPUT_DIR) with TRAIN.INIT"
         )
     weights.check_resumed(path, saved, names, cfg.MODEL.NUM_CLASSES)
     report = pretrained.fit(saved, model, replace_head=False)
@@ -241,7 +242,7 @@ def _save(cfg, session: Session, model, step: TrainStep, progress: Progress, loa
         "epoch": progress.epoch,
         "global_step": progress.global_step,
         "batch_in_epoch": 0,
-        "global_batch": cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS,
+        "global_batch": videos_per_step(cfg),
         "model_state": model.state_dict(),
         "optimizer_state": step.optimizer.state_dict(),
         "scaler_state": step.scaler.state_dict(),

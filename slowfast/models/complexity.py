@@ -23,7 +23,7 @@ def count(model: nn.Module, shape: Sequence[int]) -> dict[str, int]:
     GELU, softmax and means count 0. The totals equal those of fvcore's counter on the published code. Only
     shapes are followed, on a copy without values, so it is quick at any size and leaves the model alone.
     """
-    shadow = copy.deepcopy(model).to("meta").eval()
+    shadow = copy.deepcopy(model).to("meta").eval().requires_grad_(False)
     norms = {
         torch.ops.aten.native_layer_norm: _norm_flops(LAYER_NORM_MACS),
         torch.ops.aten._native_batch_norm_legit_no_training: _norm_flops(BATCH_NORM_MACS),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -167,6 +168,14 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
 def unwrap(model: nn.Module) -> nn.Module:
     """The model that `wrap` was given."""
     return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def local_gradients(model: nn.Module, active: bool) -> AbstractContextManager:
+    """While ``active``, gradients add up in this process; the next pass outside averages the sums over the ranks.
+
+    Both the forward and the backward pass belong inside.
+    """
+    return model.no_sync() if active and isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def _active() -> bool:

@@ -7,7 +7,6 @@ import pytest
 
 from slowfast.config import ConfigError, get_cfg, load_cfg, resolve
 from slowfast.config.node import leaves
-from slowfast.config.sources import read_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES = json.loads((ROOT / "tests/golden/recipes.json").read_text())
@@ -49,26 +48,6 @@ def test_every_key_of_every_published_row_is_kept_under_its_name(name, tmp_path)
 def test_published_rows_load_as_shipped_before_their_fixes(name, tmp_path):
     opts = [item for pair in RECIPES[name]["effective"].items() for item in pair]
     assert load_cfg(recipe(tmp_path), opts).is_frozen()
-
-
-def test_the_recipe_of_s8x8_is_the_published_one():
-    paths = {
-        "DATA.PATH_TO_DATA_DIR": "data_lists/k400",
-        "DATA.PATH_PREFIX": "",
-        "OUTPUT_DIR": "runs/uniformer_s8x8_k400",
-    }
-    path = ROOT / "configs/k400/uniformer_s8x8.yaml"
-    expected = {**dict(leaves(get_cfg())), **row_settings("uniformer_s8x8_k400"), **paths}
-    merged = get_cfg()
-    merged.merge_from_file(path)
-    assert dict(leaves(merged)) == expected
-    # Loading adds only where it comes from and what TRAIN.AUTO_RESUME means.
-    assert dict(leaves(load_cfg(path))) == {**expected, "RECIPE": str(path), "TRAIN.RESUME": "auto"}
-
-
-def test_a_recipe_is_complete_it_names_every_published_key():
-    written = [entry.key for entry in read_recipe(ROOT / "configs/k400/uniformer_s8x8.yaml")]
-    assert sorted(written) == sorted(row_settings("uniformer_s8x8_k400"))
 
 
 def test_every_key_of_the_reference_trees_is_accepted_at_its_default():

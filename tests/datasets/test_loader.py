@@ -45,9 +45,23 @@ def test_starting_in_the_middle_gives_the_tail():
     assert len(TrainOrder(37, 8, 3, epoch=2, start=3)) == 4  # steps of the epoch, for the schedule
 
 
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_passes_cut_the_share_of_each_process(world_size):
+    for rank in range(world_size):
+        sharing = dict(rank=rank, world_size=world_size, epoch=5)
+        whole, order = TrainOrder(37, 8, 3, **sharing), TrainOrder(37, 8, 3, **sharing, passes=2)
+        assert len(order) == len(whole) == 4  # steps, not batches
+        pieces = indices(order)
+        assert [pieces[n] + pieces[n + 1] for n in range(0, 8, 2)] == indices(whole)
+
+
 def test_fewer_videos_than_a_step_is_refused_with_the_fix():
     with pytest.raises(ValueError, match=r"3 videos.*\(8\).*TRAIN.BATCH_SIZE to at most 3"):
         TrainOrder(3, 8, 0)
+    with pytest.raises(ValueError, match=r"\(8\): lower TRAIN.ACCUMULATION_STEPS or TRAIN.BATCH_SIZE"):
+        TrainOrder(3, 8, 0, passes=2)
+    with pytest.raises(ValueError, match=r"3 videos .* cannot be shared by 2 processes: make TRAIN.BATCH_SIZE"):
+        TrainOrder(37, 12, 0, passes=4, world_size=2)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
