@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from slowfast.engine.evaluator import Records
+import torch
 
 NUM_VIDEOS = 500  # looked at, from the start of the list; all of a shorter list
 FACTOR = 3
@@ -34,26 +34,25 @@ def complaint(predicted: Sequence[int], labels: Sequence[int], num_classes: int)
 
 
 class ChanceWatch:
-    """Follows the records of a test and calls ``warn`` once, after ``NUM_VIDEOS`` videos, if there is a complaint.
+    """Follows the views of a test and calls ``warn`` once, after ``NUM_VIDEOS`` videos, if there is a complaint.
 
     It looks at the first view of each video, so it may say what the merged scores then do not confirm.
     """
 
-    def __init__(self, num_classes: int, label_of: Callable[[int], int], warn: Callable[[str], None]) -> None:
-        self._num_classes, self._label_of, self._warn = num_classes, label_of, warn
-        self._predicted: dict[int, int] = {}
+    def __init__(self, num_classes: int, warn: Callable[[str], None]) -> None:
+        self._num_classes, self._warn = num_classes, warn
+        self._predicted: list[int] = []
+        self._labels: list[int] = []
         self._done = False
 
-    def see(self, records: Records) -> None:
-        """Take the next records of this process."""
-        if self._done:
+    def see(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """Logits (N, K) of one view of each of N videos, and their labels int64 (N,)."""
+        if self._done or not len(labels):
             return
-        first = records.view_ids == 0
-        classes = records.logits[first].argmax(axis=1)
-        self._predicted.update(zip(records.video_ids[first].tolist(), classes.tolist(), strict=True))
-        if len(self._predicted) >= NUM_VIDEOS:
+        self._predicted += logits.argmax(dim=1).tolist()
+        self._labels += labels.tolist()
+        if len(self._labels) >= NUM_VIDEOS:
             self._done = True
-            labels = [self._label_of(video) for video in self._predicted]
-            said = complaint(list(self._predicted.values()), labels, self._num_classes)
+            said = complaint(self._predicted, self._labels, self._num_classes)
             if said:
                 self._warn(said)

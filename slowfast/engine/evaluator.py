@@ -62,15 +62,10 @@ class Evaluation:
 
 
 class RecordSink:
-    """Takes what the inference loop emits and keeps it in memory until it is gathered, once, at the end.
+    """Takes what the inference loop emits and keeps it in memory until it is gathered, once, at the end."""
 
-    ``watch`` is told the records as they come. ``done`` are videos that need no scoring any more.
-    """
-
-    def __init__(self, num_classes: int, watch: Callable[[Records], None] | None = None) -> None:
-        self.done: frozenset[int] = frozenset()
+    def __init__(self, num_classes: int) -> None:
         self._num_classes = num_classes
-        self._watch = watch
         self._records: list[Records] = []
         self._reports: list = []
 
@@ -78,11 +73,6 @@ class RecordSink:
         """Records of some views, and reports of the videos asked for (see slowfast.datasets.video_dataset)."""
         self._records.append(records)
         self._reports.extend(reports)
-        if self._watch is not None:
-            self._watch(records)
-
-    def close(self) -> None:
-        """The results are written: nothing that the sink kept is needed any more."""
 
     def gather(self) -> Evaluation | None:
         """Everything that the sinks of all processes took, on rank 0; None on the others. All must call it."""
@@ -114,7 +104,8 @@ def run(
     """Score every view the loader brings and emit the records of each batch to ``sink``.
 
     ``prepare`` turns (clips on the device, erase boxes, noise seeds) into model input; ``progress`` is told
-    logits (N, K) and labels of each batch, on the CPU. The model is put in eval mode and back.
+    logits (N, K) and labels of the first view of each video of a batch, on the CPU. The model is put in eval mode
+    and back.
     """
     was_training = model.training
     model.eval()
@@ -129,7 +120,8 @@ def run(
         # What a batch holds lies in a worker's shared memory, and each tensor kept holds a file open: copy.
         ids = batch.video_ids.numpy().copy(), batch.view_ids.numpy().copy()
         sink.add(Records(*ids, logits.numpy()[batch.rows.numpy()]), batch.reports)
-        progress(logits, batch.labels)
+        first = batch.rows[torch.from_numpy(np.unique(ids[0], return_index=True)[1])]
+        progress(logits[first], batch.labels[first])
     model.train(was_training)
 
 

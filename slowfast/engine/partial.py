@@ -58,11 +58,10 @@ class PartialSink(RecordSink):
         num_classes: int,
         output_dir: str | os.PathLike,
         facts: Mapping[str, str],
-        watch: Callable[[Records], None] | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(num_classes, watch)
+        super().__init__(num_classes)
         self._root = Path(output_dir) / FOLDER
         self._folder = self._root / _digest(json.dumps(dict(facts), sort_keys=True))[:16]
         self._now, self._last = clock, clock()
@@ -82,8 +81,8 @@ class PartialSink(RecordSink):
         if self._now() - self._last >= SECONDS:
             self._write_part()
 
-    def close(self) -> None:
-        """Delete all part files."""
+    def remove(self) -> None:
+        """Delete all part files: the results are written."""
         shutil.rmtree(self._root, ignore_errors=True)
 
     def _write_part(self) -> None:

@@ -54,17 +54,26 @@ def test(cfg) -> dict:
     session.log.info("testing %s\n%s", path, report.table())
     session.log.info(weights.describe(report, classes))
     session.keep_config(cfg.dump())
-    sink = _sink(cfg, session, model, loader.dataset, unlabelled)
-    loader.order.done = sink.done
+    sink = _sink(cfg, session, model, loader.dataset)
+    if sink is not None:
+        loader.order.done = sink.done
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.EvalMonitor(recorder, "test", log_period=cfg.LOG_PERIOD)
     board.start(len(loader))
+    watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, session.log.warning)
+
+    def progress(logits: torch.Tensor, labels: torch.Tensor) -> None:
+        board.step()
+        if not (unlabelled or cfg.DATA.MULTI_LABEL):
+            watch.see(logits, labels)
+
     model.to(session.device)
-    evaluation = evaluate(cfg, session.device, model, loader, lambda logits, labels: board.step(), sink)
+    evaluation = evaluate(cfg, session.device, model, loader, progress, sink)
     if evaluation is None:
         return {}
     summary = _write(cfg, session, path, evaluation, loader.dataset, unlabelled, classes)
-    sink.close()
+    if sink is not None:
+        sink.remove()
     board.end(evaluator.errors(summary["video"]))
     recorder.close()
     _log_summary(session, summary)
@@ -76,13 +85,10 @@ def check(cfg) -> None:
     build_dataset(cfg.resolved()[0], "test")
 
 
-def _sink(cfg, session: Session, model: torch.nn.Module, dataset, unlabelled: str) -> evaluator.RecordSink:
-    """What takes the scores; with TEST.RESUME it keeps them on disk and takes up those of this very test."""
-    watch = None
-    if not (cfg.DATA.MULTI_LABEL or unlabelled):
-        watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, dataset.label, session.log.warning).see
+def _sink(cfg, session: Session, model: torch.nn.Module, dataset) -> PartialSink | None:
+    """Where scores are kept while they are made, with TEST.RESUME; scores of this very test alone are taken up."""
     if not cfg.TEST.RESUME:
-        return evaluator.RecordSink(cfg.MODEL.NUM_CLASSES, watch)
+        return None
     protocol = {
         "TEST": {key: value for key, value in cfg.TEST.items() if key not in _NOT_PROTOCOL},
         **{section: dict(cfg[section]) for section in ("DATA", "MODEL", "UNIFORMER")},
@@ -90,8 +96,9 @@ def _sink(cfg, session: Session, model: torch.nn.Module, dataset, unlabelled: st
         "device": session.device.type,
         "versions": session.facts["versions"],
     }
-    facts = partial.fingerprint(model, dataset, protocol)
-    return PartialSink(cfg.MODEL.NUM_CLASSES, session.output_dir, facts, watch)
+    return PartialSink(
+        cfg.MODEL.NUM_CLASSES, session.output_dir, partial.fingerprint(model, dataset, protocol)
+    )
 
 
 def _checkpoint_path(cfg, session: Session) -> str:
@@ -122,13 +129,7 @@ def _why_unlabelled(cfg, dataset) -> str:
 
 
 def _write(
-    cfg,
-    session: Session,
-    path,
-    evaluation: evaluator.Evaluation,
-    dataset,
-    unlabelled: str,
-    classes: ClassMatch,
+    cfg, session: Session, path, evaluation: evaluator.Evaluation, dataset, unlabelled: str, classes: ClassMatch
 ) -> dict:
     """Records to results.json, predictions.csv, scores.npz and maybe submission.csv; the content of the first."""
     views = sampling.view_ranges(clip_counts(cfg), cfg.TEST.NUM_SPATIAL_CROPS)
@@ -179,7 +180,7 @@ def _write(
 
 def _warnings(cfg, scored: evaluator.VideoScores, dataset, unlabelled: str) -> list[str]:
     """What is odd about the scores, for results.json."""
-    if cfg.DATA.MULTI_LABEL or unlabelled:
+    if unlabelled or cfg.DATA.MULTI_LABEL:
         return []
     first = slice(None, chance.NUM_VIDEOS)
     labels = [dataset.label(int(index)) for index in scored.video_ids[first]]
@@ -234,10 +235,10 @@ def _log_summary(session: Session, summary: dict) -> None:
         summary["views"],
         session.output_dir / "results.json",
     )
-    for warning in summary["warnings"]:
-        log.warning(warning)
     for count, measured in summary.get("by_clips", {}).items():
         log.info("clips %s: %s", count, measured)
+    for warning in summary["warnings"]:
+        log.warning(warning)
     for kind in ("unreadable", "damaged"):
         for entry in summary[kind]:
             log.warning("%s: %s: %s", kind, entry["path"], entry["reason"])

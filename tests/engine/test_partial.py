@@ -103,7 +103,7 @@ def test_a_damaged_part_is_passed_over_and_said(sink, tmp_path, caplog):
 def test_nothing_is_left_after_the_end(sink, tmp_path):
     one = sink()
     assert json.loads(next(tmp_path.glob(f"{partial.FOLDER}/*/test.json")).read_text()) == FACTS
-    one.close()
+    one.remove()
     assert list(tmp_path.iterdir()) == []
 
 

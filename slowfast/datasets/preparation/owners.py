@@ -10,6 +10,7 @@ All functions raise FileNotFoundError, or ValueError that names file and line.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -220,7 +221,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[str, list[str]]]:
-    reader = csv.reader(_text(path).splitlines(), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(_text(path)), delimiter=delimiter)
     for row in reader:
         if any(field.strip() for field in row):
             yield f"{path}:{reader.line_num}", row
