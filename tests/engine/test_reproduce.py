@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from slowfast import cli
 from slowfast.config import load_cfg
@@ -291,3 +292,25 @@ def test_a_killed_test_goes_on_and_ends_like_one_that_was_not(row, run, tmp_path
     for name in ("predictions.csv", "scores.npz"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
     assert result["num_scored"] == 100 and not (folder / "partial_scores").exists()
+
+
+def test_frames_extracted_at_another_rate_are_blamed(row, run, tmp_path):
+    recipe = tmp_path / "configs" / "toy" / "tiny.yaml"
+    copy_row(row, recipe)
+    entry = {"top1": 90.0, "dataset": "ssv1", "input_frames": 4, "crops": 3, "clips": 2, "num_test_videos": 8}
+    (tmp_path / "configs" / "published.json").write_text(json.dumps({"toy/tiny": entry}))
+    for number in range(8):
+        (tmp_path / "frames" / str(number)).mkdir(parents=True)
+        for frame in range(1, 22):  # the published lists have 50 frames in the median video
+            image = Image.new("RGB", (48, 36), (number * 30, 0, 0))
+            image.save(tmp_path / "frames" / str(number) / f"{frame:05d}.jpg")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    text = "".join(f"{number} 21 {(number + 3) % 8}\n" for number in range(8))
+    (lists / "somesomev1_rgb_validation_split.txt").write_text(text)
+    words = ["DATA.PATH_TO_DATA_DIR", lists, "DATA.PATH_PREFIX", tmp_path / "frames", "TEST.DATASET", "ssv1"]
+    status, result = run(*words, recipe=recipe)
+    assert status == 1 and result["median_num_frames"] == 21
+    assert "frame rate" in causes(result) and "views" not in causes(result)
+    said = result["published"]["checked"]["frame rate"]
+    assert "21 extracted frames, in the published lists 50" in said
