@@ -13,6 +13,7 @@ from typing import Literal
 from torch import Tensor
 
 from slowfast.models.pretrained import HEAD_NAMES
+from slowfast.utils.names import normalised
 
 SHOWN = 5  # differences in an error; the rest is counted
 KINETICS = {400: "k400", 600: "k600"}  # heads of these sizes are usually published ones
@@ -30,11 +31,6 @@ class ClassMatch:
     kind: Literal["same", "reordered", "other", "unknown"]
     order: tuple[int, ...]
     said: str
-
-
-def normalised(name: str) -> str:
-    """A name without case and without anything but letters and digits: "Spray_painting (a)" is "spraypaintinga"."""
-    return "".join(char for char in name.casefold() if char.isalnum())
 
 
 def compare(theirs: Sequence[str] | None, ours: Sequence[str] | None, num_classes: int) -> ClassMatch:

@@ -3,21 +3,7 @@
 import pytest
 import torch
 
-from slowfast.models.class_names import compare, normalised, reorder
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("Playing Cymbals", "playing_cymbals"),
-        ("petting animal (not cat)", "petting animal not cat"),
-        ("decorating the christmas tree's top", "decorating the christmas trees top"),
-        ("Moving [something] up", "Moving something up"),
-        ("ApplyEyeMakeup", "apply eye makeup"),
-    ],
-)
-def test_spellings_of_one_name(one, other):
-    assert normalised(one) == normalised(other)
+from slowfast.models.class_names import compare, reorder
 
 
 def test_the_same_names_in_one_order():

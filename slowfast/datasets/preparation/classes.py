@@ -5,16 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from slowfast.utils.names import normalised
+
 _SHOWN = 5  # unknown names told in one error
 
 
-def normalise(name: str) -> str:
-    """Letters and digits of a name in lower case: "hurling (sport)", "Hurling_sport" → "hurlingsport"."""
-    return "".join(filter(str.isalnum, name.casefold()))
-
-
 class ClassNumbers:
-    """The numbers of class names: names[n] is class n, compared as `normalise` leaves them.
+    """The numbers of class names: names[n] is class n, compared as `normalised` leaves them.
 
     `source` names the file they come from, in errors. Raises ValueError if two names are one class.
     """
@@ -23,7 +20,7 @@ class ClassNumbers:
         self.names, self.source = list(names), source
         self._numbers: dict[str, int] = {}
         for number, name in enumerate(self.names):
-            first = self._numbers.setdefault(normalise(name), number)
+            first = self._numbers.setdefault(normalised(name), number)
             if first != number:
                 raise ValueError(
                     f"{source}: {self.names[first]!r} and {name!r} are two names for one class, since case, spaces "
@@ -34,11 +31,11 @@ class ClassNumbers:
         """The numbers of (name, "file:line") pairs. Raises one ValueError for all unknown names, with the nearest."""
         unknown: dict[str, str] = {}
         for name, where in found:
-            if normalise(name) not in self._numbers:
+            if normalised(name) not in self._numbers:
                 unknown.setdefault(name, where)
         if unknown:
-            raise ValueError(self._unknown(unknown, {normalise(name) for name, _ in found}))
-        return [self._numbers[normalise(name)] for name, _ in found]
+            raise ValueError(self._unknown(unknown, {normalised(name) for name, _ in found}))
+        return [self._numbers[normalised(name)] for name, _ in found]
 
     def _unknown(self, unknown: dict[str, str], all_found: set[str]) -> str:
         lines = [
@@ -55,14 +52,14 @@ class ClassNumbers:
         return "\n".join(lines)
 
     def _nearest(self, name: str) -> str:
-        near = difflib.get_close_matches(normalise(name), self._numbers, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(normalised(name), self._numbers, n=3, cutoff=0.4)
         return ", ".join(repr(self.names[self._numbers[key]]) for key in near) or "none is alike"
 
     def require_order(self, names: Sequence[str], source: str) -> None:
         """Raise ValueError unless `names`, read from `source`, are these classes in this order."""
         self.number([(name, f"{source}:{line}") for line, name in enumerate(names, start=1)])
         for number, (name, own) in enumerate(zip(names, self.names, strict=False)):
-            if normalise(name) != normalise(own):
+            if normalised(name) != normalised(own):
                 raise ValueError(
                     f"{source}: class {number} is {name!r} there and {own!r} in {self.source}; labels would not agree"
                 )

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from slowfast.datasets.preparation.classes import normalise
 from slowfast.datasets.preparation.entries import Entry, Item, LeftOut
+from slowfast.utils.names import normalised
 
 KINDS = ("videos", "frames")
 VIDEO_SUFFIXES = frozenset(
@@ -163,7 +163,7 @@ def match(entries: Iterable[Entry], tree: MediaTree, kind: str) -> tuple[list[It
 
 
 def _in_class_folder(path: str, class_name: str) -> bool:
-    return normalise(PurePosixPath(path).parent.name) == normalise(class_name)
+    return normalised(PurePosixPath(path).parent.name) == normalised(class_name)
 
 
 def _bare(path: str, kind: str) -> str:

@@ -7,15 +7,9 @@ from pathlib import Path
 import pytest
 
 from slowfast.datasets.annotations import read_class_names
-from slowfast.datasets.preparation.classes import ClassNumbers, normalise
+from slowfast.datasets.preparation.classes import ClassNumbers
 
 DATA_LISTS = Path(__file__).resolve().parents[3] / "data_lists"
-
-
-def test_case_spaces_and_punctuation_do_not_count():
-    assert normalise("Hurling (sport)") == normalise("hurling_sport") == "hurlingsport"
-    assert normalise("massaging person's head") == normalise("massaging_persons_head")
-    assert normalise("jump") != normalise("jumps")
 
 
 def test_numbers_follow_the_given_order():
