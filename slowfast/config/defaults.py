@@ -138,6 +138,9 @@ def _data(cfg: CfgNode) -> None:
     cfg.DATA.TARGET_FPS = 30.0  # frames per second that SAMPLING_RATE counts, with SAMPLING_UNIT seconds
     # Test clips from the first to the last possible start, a single one centred
     cfg.DATA.USE_OFFSET_SAMPLING = False
+    # Training clips of sparse data sets: 0: one random frame of each segment, as published. A share above 0: frames
+    # evenly spread over a random stretch of at least this share of the video (here)
+    cfg.DATA.SPARSE_STRETCH = 0.0
     # forward | reversed | shuffled, in all splits: what a model knows without the order of time (here)
     cfg.DATA.FRAME_ORDER = "forward"
     cfg.DATA.INPUT_CHANNEL_NUM = [3]  # channels of the model's input, one pathway (here; published: [3, 3])
