@@ -1,11 +1,16 @@
-"""The command line: ``slowfast run --cfg RECIPE KEY VALUE ...`` trains and tests, like tools/run_net.py."""
+"""The command line: ``slowfast run --cfg RECIPE KEY VALUE ...`` trains and tests, like tools/run_net.py.
+
+``slowfast reproduce RECIPE --checkpoint FILE KEY VALUE ...`` compares with a published figure, like tools/reproduce.py.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from slowfast import __version__
 from slowfast.config import load_cfg
@@ -18,6 +23,8 @@ EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PAT
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, or 2 where the user can mend what stopped it.
 
+    1 is for a published figure that was not reproduced.
+
     Such an error is told on stderr in one message; with SLOWFAST_DEBUG=1 in the environment it keeps its
     traceback.
     """
@@ -28,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"unknown option {unknown[0]}; settings are given as KEY VALUE, without dashes")
     try:
-        args.command(args, opts)
+        return args.command(args, opts)
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get(DEBUG) == "1":
             raise
@@ -37,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("slowfast: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,19 +59,68 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     run.add_argument("--cfg", metavar="FILE", required=True, help="the recipe, a YAML file")
-    run.add_argument("--shard_id", metavar="N", help="number of this machine, from 0 (sets SHARD_ID)")
-    run.add_argument("--num_shards", metavar="N", help="number of machines (sets NUM_SHARDS)")
-    run.add_argument(
-        "--init_method",
-        metavar="URL",
-        default="tcp://localhost:9999",
-        help="where machines meet: tcp://HOST:PORT of the first, or file:///PATH that all see (%(default)s)",
-    )
     run.set_defaults(command=_run)
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="run a published row's test and compare",
+        description="Test weights exactly as a recipe says and compare with the published figure of its row. Exit "
+        "status: 0 PASS, 1 FAIL. A run that was stopped goes on after the videos already scored.",
+        usage="%(prog)s RECIPE --checkpoint FILE [--result-file FILE] [KEY VALUE ...]",
+        epilog="KEY VALUE pairs say where videos are (DATA.PATH_PREFIX) and what to use (NUM_GPUS); keys that change "
+        "the test are allowed, and named in the report.",
+        allow_abbrev=False,
+    )
+    reproduce.add_argument("cfg", metavar="RECIPE", help="a recipe with an entry in published.json")
+    reproduce.add_argument("--checkpoint", metavar="FILE", required=True, help="weights, or a published name")
+    reproduce.add_argument("--result-file", metavar="FILE", help="results/<set>/<name>.json unless given")
+    reproduce.set_defaults(command=_reproduce)
+    for command in (run, reproduce):
+        command.add_argument("--shard_id", metavar="N", help="number of this machine, from 0 (sets SHARD_ID)")
+        command.add_argument("--num_shards", metavar="N", help="number of machines (sets NUM_SHARDS)")
+        command.add_argument(
+            "--init_method",
+            metavar="URL",
+            default="tcp://localhost:9999",
+            help="where machines meet: tcp://HOST:PORT of the first, or file:///PATH that all see (%(default)s)",
+        )
     return parser
 
 
-def _run(args: argparse.Namespace, opts: list[str]) -> None:
+def _run(args: argparse.Namespace, opts: list[str]) -> int:
+    cfg, notes = _load(args, opts)
+    _launch(args, cfg, train_and_test, (cfg, notes))
+    return 0
+
+
+def _reproduce(args: argparse.Namespace, opts: list[str]) -> int:
+    from slowfast.engine.reproduce import overridden, published_names, read_published
+
+    row, published = read_published(args.cfg)
+    recipe_cfg = load_cfg(args.cfg)
+    given = opts[0::2]
+    if "TEST.CHECKPOINT_FILE_PATH" in given:
+        raise ValueError("give the weights once, with --checkpoint, and leave out TEST.CHECKPOINT_FILE_PATH")
+    settings = {
+        "OUTPUT_DIR": os.path.join(recipe_cfg.OUTPUT_DIR, "reproduce"),
+        "TRAIN.ENABLE": "False",
+        "TEST.ENABLE": "True",
+        "TEST.RESUME": "True",
+        "TEST.CHECKPOINT_FILE_PATH": args.checkpoint,
+        "MODEL.CLASS_NAMES_PATH": recipe_cfg.MODEL.CLASS_NAMES_PATH or published_names(args.cfg),
+    }
+    ours = [word for key, value in settings.items() if key not in given for word in (key, value)]
+    cfg, _ = _load(args, [*ours, *opts])
+    result_file = args.result_file or os.path.join("results", f"{row}.json")
+    overrides = overridden(cfg, recipe_cfg, given)
+    word = _launch(args, cfg, reproduce_row, (cfg, row, published, overrides, result_file))
+    if word is None and cfg.SHARD_ID == 0:  # the main process was another one
+        with open(result_file, encoding="utf-8") as file:
+            word = json.load(file)["published"]["verdict"]
+    return int(word == "FAIL")
+
+
+def _load(args: argparse.Namespace, opts: list[str]) -> tuple[Any, list[str]]:
+    """The config of a run, and lines for the start of its log."""
     for key, value in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):
         if value is not None:
             opts = [*opts, key, value]
@@ -76,12 +131,15 @@ def _run(args: argparse.Namespace, opts: list[str]) -> None:
         notes = [f"torchrun started this process: {' '.join(started)}"]
         cfg = load_cfg(args.cfg, [*opts, *started], notes)
     _check_gpus(cfg.NUM_GPUS)
+    return cfg, notes
 
+
+def _launch(args: argparse.Namespace, cfg, function: Callable, function_args: tuple) -> Any:
     from slowfast.utils.launch import launch
 
-    launch(
-        train_and_test,
-        (cfg, notes),
+    return launch(
+        function,
+        function_args,
         processes_per_shard=cfg.NUM_GPUS,
         num_shards=cfg.NUM_SHARDS,
         shard_id=cfg.SHARD_ID,
@@ -106,6 +164,13 @@ def train_and_test(cfg, notes: Sequence[str] = ()) -> None:
     except Exception as error:
         logging.get_logger("run").error("the run ends: %s", error, extra={"file_only": True})
         raise
+
+
+def reproduce_row(*row) -> str:
+    """What one process of a reproduction does: see slowfast.engine.reproduce.reproduce."""
+    from slowfast.engine.reproduce import reproduce
+
+    return reproduce(*row)
 
 
 def _stories(cfg) -> list[Callable]:

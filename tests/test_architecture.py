@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("config", "datasets", "engine", "models", "utils")
 MAY_IMPORT = {
-    "tools": {"cli", "config", "engine", "utils"},
+    "tools": {"cli", "config", "datasets", "engine", "utils"},
     "cli": {"config", "engine", "utils"},
     "engine": {"datasets", "models", "utils"},
     "datasets": {"utils"},
@@ -152,6 +152,7 @@ def test_only_the_edge_reads_the_config():
         "slowfast.datasets.build",
         "slowfast.models.build",
         "slowfast.engine.build",
+        "slowfast.engine.reproduce",
         "slowfast.engine.test",
         "slowfast.engine.train",
     }
@@ -268,6 +269,9 @@ def test_functions_and_files_stay_short():
 
 
 @pytest.mark.skipif(os.name == "nt", reason="files have no executable bit there")
-@pytest.mark.parametrize("name", [".ci/run", "tools/make_tables.py", "tools/run_net.py"])
+@pytest.mark.parametrize(
+    "name",
+    [".ci/run", "tools/make_tables.py", "tools/prepare_data.py", "tools/reproduce.py", "tools/run_net.py"],
+)
 def test_scripts_can_be_started(name):
     assert os.access(ROOT / name, os.X_OK)

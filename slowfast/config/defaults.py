@@ -60,7 +60,10 @@ def _train(cfg: CfgNode) -> None:
     # ------------------------------------------------------------------------------------------------ TRAIN
     cfg.TRAIN = CfgNode()
     cfg.TRAIN.ENABLE = True  # train
-    cfg.TRAIN.DATASET = "kinetics"  # registered name of the data set for training and validation
+    # Registered name of the data set for training and validation: kinetics and ucf101 (video files, dense clips),
+    # kinetics_sparse (video files, one frame of each segment), ssv1 = sth (folders of frames, segments), ssv2
+    # (folders or files, segments), hmdb51 = hmdb (folders or files, dense clips)
+    cfg.TRAIN.DATASET = "kinetics"
     # Videos per forward pass and shard, shared by its GPUs; each gives AUG.NUM_SAMPLE clips
     cfg.TRAIN.BATCH_SIZE = 64
     # Passes whose gradients are averaged for one optimizer step of BATCH_SIZE x NUM_SHARDS x this many videos (here)
@@ -89,7 +92,7 @@ def _test(cfg: CfgNode) -> None:
     # ------------------------------------------------------------------------------------------------- TEST
     cfg.TEST = CfgNode()
     cfg.TEST.ENABLE = True  # test, after training where both are enabled
-    cfg.TEST.DATASET = "kinetics"  # registered name of the data set for testing
+    cfg.TEST.DATASET = "kinetics"  # name of the data set for testing, as above
     cfg.TEST.BATCH_SIZE = 8  # views per step and shard, shared by its GPUs; validation uses it too
     cfg.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips per video, spread over time
     # Further numbers of clips, each scored as a test with it alone would be, from the same pass over the videos:
@@ -102,6 +105,8 @@ def _test(cfg: CfgNode) -> None:
     cfg.TEST.CHECKPOINT_FILE_PATH = ""  # weights to test; "": those of OUTPUT_DIR, see TEST_BEST
     cfg.TEST.TEST_BEST = False  # test best.pyth of OUTPUT_DIR instead of the newest checkpoint
     cfg.TEST.MIXED_PRECISION = "off"  # as TRAIN.MIXED_PRECISION, for validation and test (here)
+    # Keep scores in OUTPUT_DIR while they are made; a test that was stopped goes on after them (here)
+    cfg.TEST.RESUME = False
 
 
 def _data(cfg: CfgNode) -> None:
@@ -133,10 +138,13 @@ def _data(cfg: CfgNode) -> None:
     cfg.DATA.TARGET_FPS = 30.0  # frames per second that SAMPLING_RATE counts, with SAMPLING_UNIT seconds
     # Test clips from the first to the last possible start, a single one centred
     cfg.DATA.USE_OFFSET_SAMPLING = False
+    # Training clips of sparse data sets: 0: one random frame of each segment, as published. A share above 0: frames
+    # evenly spread over a random stretch of at least this share of the video (here)
+    cfg.DATA.SPARSE_STRETCH = 0.0
     # forward | reversed | shuffled, in all splits: what a model knows without the order of time (here)
     cfg.DATA.FRAME_ORDER = "forward"
     cfg.DATA.INPUT_CHANNEL_NUM = [3]  # channels of the model's input, one pathway (here; published: [3, 3])
-    cfg.DATA.REVERSE_INPUT_CHANNEL = False  # RGB -> BGR, for weights trained on BGR
+    cfg.DATA.REVERSE_INPUT_CHANNEL = False  # RGB -> BGR, for weights trained on BGR: published ssv1, ssv2, hmdb51
     # For small sets: shrink frames to this short side, antialiased, and keep them in memory, so that later epochs
     # decode nothing; 0: off (here)
     cfg.DATA.CACHE_SHORT_SIDE = 0
@@ -224,6 +232,8 @@ def _model(cfg: CfgNode) -> None:
     cfg.MODEL.USE_CHECKPOINT = False  # recompute activations in the backward pass: less memory, more time
     cfg.MODEL.CHECKPOINT_NUM = [0, 0, 0, 0]  # in the first n blocks of each stage
     cfg.MODEL.WEIGHTS_DIR = "path_to_models"  # folder where published names of weights are looked up (here)
+    # Class names of weights that hold none, as published ones do; compared with those of the lists; "": none (here)
+    cfg.MODEL.CLASS_NAMES_PATH = ""
 
     # --------------------------------------------------------------------------------------------------- BN
     cfg.BN = CfgNode()

@@ -34,7 +34,8 @@ class VideoTable:
 
     path_bytes: uint8, all paths in UTF-8. path_ends: int64 (N + 1,), where each begins and ends. labels:
     int32. label_ends: int64 (N + 1,) likewise for `labels` if the list is multi-label, else None. prefix:
-    media folder. frame_counts: int32 (N,) as listed if the entries are folders of frames, else None.
+    media folder. frame_counts: int32 (N,) as listed if the entries are folders of frames, else None. source: the
+    list this was read from.
     """
 
     path_bytes: torch.Tensor
@@ -43,6 +44,7 @@ class VideoTable:
     label_ends: torch.Tensor | None
     prefix: str
     frame_counts: torch.Tensor | None = None
+    source: str = ""
 
     def __len__(self) -> int:
         return len(self.path_ends) - 1
@@ -125,6 +127,7 @@ def read_list(
         label_ends=_tensor(label_ends, torch.int64) if multi_label else None,
         prefix=prefix,
         frame_counts=_tensor(frame_counts, torch.int32) if frame_folders else None,
+        source=str(path),
     )
 
 

@@ -115,7 +115,7 @@ class Kind:
 
     ``rule`` is a rule of ClipSampler. ``media`` is files, folders (of frames), or found (out from the list).
     ``template_words`` fill DATA.LABEL_PATH_TEMPLATE for train, val and test; () if lists have fixed names alone.
-    ``has_splits``: lists may also lie in split1, split2, split3 below the folder of the lists, as DATA.SPLIT says.
+    ``has_splits``: there are three of all lists, in folders split1, split2, split3; DATA.SPLIT says which.
     """
 
     rule: str
@@ -156,6 +156,7 @@ def _listed_videos(cfg, split: str, name: str) -> VideoDataset:
             use_offset=data.USE_OFFSET_SAMPLING or split == "val",
             unit=data.SAMPLING_UNIT,
             target_fps=data.TARGET_FPS,
+            stretch=data.SPARSE_STRETCH,
             frame_order=data.FRAME_ORDER,
             other_counts=clip_counts(cfg)[1:] if split == "test" else (),
         ),
@@ -173,22 +174,30 @@ def _listed_videos(cfg, split: str, name: str) -> VideoDataset:
 
 
 def _find_list(cfg, split: str, kind: Kind) -> str:
-    """The first list that is there, of the names a data set of this kind may give it."""
-    data = cfg.DATA
+    """Where the list of a split is, of the names and folders that a data set of this kind may use.
+
+    All lists come from one folder: that of the data, or of DATA.SPLIT below it where the first has none at all.
+    """
+    folder = cfg.DATA.PATH_TO_DATA_DIR
+    if kind.has_splits and not any(
+        os.path.exists(path) for any_split in SPLITS for path in _list_paths(cfg, any_split, kind, folder)
+    ):
+        folder = os.path.join(folder, f"split{cfg.DATA.SPLIT}")
+    paths = _list_paths(cfg, split, kind, folder)
+    found = next((path for path in paths if os.path.exists(path)), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"{' or '.join(paths)}: no such file (video list for {split}); DATA.PATH_TO_DATA_DIR says where lists lie"
+            + (", DATA.LABEL_PATH_TEMPLATE what they are called" if kind.template_words else "")
+        )
+    return found
+
+
+def _list_paths(cfg, split: str, kind: Kind, folder: str) -> list[str]:
     names = [f"{split}.csv"]
     if kind.template_words:
-        names.insert(0, data.LABEL_PATH_TEMPLATE.format(kind.template_words[SPLITS.index(split)]))
-    folders = [data.PATH_TO_DATA_DIR]
-    if kind.has_splits:
-        folders.append(os.path.join(data.PATH_TO_DATA_DIR, f"split{data.SPLIT}"))
-    paths = [os.path.join(folder, name) for folder in folders for name in names]
-    found = next((path for path in paths if os.path.exists(path)), None)
-    if found is None and len(paths) > 1:
-        raise FileNotFoundError(
-            f"no such file: none of {', '.join(paths)} is there (video list for {split}); DATA.PATH_TO_DATA_DIR says "
-            "where lists lie, DATA.LABEL_PATH_TEMPLATE how those of frame folders are named"
-        )
-    return found or paths[0]
+        names.insert(0, cfg.DATA.LABEL_PATH_TEMPLATE.format(kind.template_words[SPLITS.index(split)]))
+    return [os.path.join(folder, name) for name in names]
 
 
 def _read_list(cfg, path: str, name: str) -> annotations.VideoTable:

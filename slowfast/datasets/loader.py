@@ -140,24 +140,27 @@ class EvalOrder:
     """List order in groups of ``group`` videos; process r takes groups r, r + world_size, … and nothing is padded.
 
     Groups depend on the list and on ``group`` alone, so every video meets the same neighbours in a batch for any
-    number of processes.
+    number of processes. Groups of which every video is in ``done`` are left out, and the others dealt as before.
     """
 
     num_videos: int
     group: int
     rank: int = 0
     world_size: int = 1
+    done: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
-        return len(range(self.rank, self._num_groups(), self.world_size))
+        return len(self._groups())
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for number in range(self.rank, self._num_groups(), self.world_size):
-            first = number * self.group
-            yield [(0, index) for index in range(first, min(first + self.group, self.num_videos))]
+        for group in self._groups():
+            yield [(0, index) for index in group]
 
-    def _num_groups(self) -> int:
-        return -(-self.num_videos // self.group)
+    def _groups(self) -> list[range]:
+        firsts = range(0, self.num_videos, self.group)
+        groups = [range(first, min(first + self.group, self.num_videos)) for first in firsts]
+        left = [group for group in groups if not self.done.issuperset(group)]
+        return left[self.rank :: self.world_size]
 
 
 class VideoLoader:

@@ -121,6 +121,22 @@ def segment_indices_random(length: int, num_frames: int, rng: np.random.Generato
     return np.asarray(rng.integers(bounds[:-1], bounds[1:], endpoint=True), dtype=np.int64)
 
 
+def stretch_indices_random(
+    length: int, num_frames: int, shortest: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Frames evenly spread over a random stretch of the video: int64 (num_frames,), never decreasing.
+
+    The stretch is a share of the video, uniform in shortest..1, anywhere in it, and each frame has the same random
+    place in its part of the stretch. Where segments shake the frames one by one, this keeps motion smooth and changes
+    its speed and place in time. Raises ValueError for a video without frames.
+    """
+    _check_length(length)
+    span = length * rng.uniform(shortest, 1.0)
+    start = rng.uniform(0.0, length - span)
+    points = start + (np.arange(num_frames) + rng.random()) * span / num_frames
+    return np.minimum(points.astype(np.int64), length - 1)
+
+
 def segment_indices(length: int, num_frames: int, clip: int, num_clips: int) -> np.ndarray:
     """The frame at (clip + 1) / (num_clips + 1) of each segment: int64 (num_frames,).
 

@@ -81,7 +81,8 @@ class ClipSampler:
     ``rule`` is ``dense`` (consecutive stretch of num_frames x sampling_rate frames) or ``segments`` (one frame of
     each of num_frames equal parts). ``num_clips`` None draws one clip at random; a number gives that many fixed
     clips; fixed clips of the dense rule lie as ``use_offset`` says (see sampling.clip_start). After them come the
-    fixed clips of each of ``other_counts``, where they would lie if that were ``num_clips``.
+    fixed clips of each of ``other_counts``, where they would lie if that were ``num_clips``. A random clip of segments
+    is, with ``stretch`` above 0, evenly spread over a random stretch of that share of the video or more instead.
     """
 
     num_frames: int
@@ -93,6 +94,7 @@ class ClipSampler:
     target_fps: float = 30.0
     frame_order: str = "forward"
     other_counts: tuple[int, ...] = ()
+    stretch: float = 0.0
 
     def __call__(self, length: int, fps: float | None, rng: np.random.Generator) -> np.ndarray:
         """Frame numbers, int64 (clips, T), for a video of ``length`` frames."""
@@ -109,6 +111,8 @@ class ClipSampler:
         return np.stack([sampling.frame_order(clip, self.frame_order, rng) for clip in clips])
 
     def _segments(self, length: int, rng: np.random.Generator) -> list[np.ndarray]:
+        if self.num_clips is None and self.stretch:
+            return [sampling.stretch_indices_random(length, self.num_frames, self.stretch, rng)]
         if self.num_clips is None:
             return [sampling.segment_indices_random(length, self.num_frames, rng)]
         clips = range(self.num_clips)
@@ -150,6 +154,11 @@ class VideoDataset(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def list_path(self) -> str:
+        """The list that the videos come from."""
+        return self.table.source
 
     def name(self, index: int) -> str:
         """The path as written in the list."""

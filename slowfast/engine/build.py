@@ -122,9 +122,14 @@ def view_cost(cfg) -> dict[str, int]:
     return complexity.count(model, (1, cfg.DATA.INPUT_CHANNEL_NUM[0], cfg.DATA.NUM_FRAMES, side, side))
 
 
-def evaluate(cfg, device: torch.device, model: nn.Module, loader, progress) -> evaluator.Evaluation | None:
-    """Score all views of a validation or test loader in TEST.MIXED_PRECISION; None on ranks other than 0."""
-    sink = evaluator.RecordSink(cfg.MODEL.NUM_CLASSES)
+def evaluate(
+    cfg, device: torch.device, model: nn.Module, loader, progress, sink: evaluator.RecordSink | None = None
+) -> evaluator.Evaluation | None:
+    """Score all views of a validation or test loader in TEST.MIXED_PRECISION; None on ranks other than 0.
+
+    ``sink`` takes the records; without one they are kept in memory.
+    """
+    sink = sink or evaluator.RecordSink(cfg.MODEL.NUM_CLASSES)
     evaluator.run(
         model,
         loader,

@@ -16,6 +16,8 @@ from torch import nn
 from slowfast.engine import metrics, precision
 from slowfast.utils import distributed
 
+MIN_ALIKE = 20  # videos with one and the same label that are not taken for labelled any more
+
 
 @dataclass(frozen=True)
 class Records:
@@ -27,6 +29,11 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.video_ids)
+
+    def of_views(self, views: range) -> Records:
+        """Those of some views, numbered anew from 0."""
+        chosen = (self.view_ids >= views.start) & (self.view_ids < views.stop)
+        return Records(self.video_ids[chosen], self.view_ids[chosen] - views.start, self.logits[chosen])
 
     @staticmethod
     def join(parts: Iterable[Records], num_classes: int) -> Records:
@@ -73,7 +80,8 @@ class RecordSink:
         gathered = distributed.gather_objects(mine)
         if gathered is None:
             return None
-        reports = sorted((report for _, part in gathered for report in part), key=lambda report: report.index)
+        latest = {report.index: report for _, part in gathered for report in part}
+        reports = [latest[index] for index in sorted(latest)]
         return Evaluation(
             Records.join([records for records, _ in gathered], self._num_classes),
             [(report.index, report.failures[-1][1]) for report in reports if not report.readable],
@@ -96,7 +104,8 @@ def run(
     """Score every view the loader brings and emit the records of each batch to ``sink``.
 
     ``prepare`` turns (clips on the device, erase boxes, noise seeds) into model input; ``progress`` is told
-    logits (N, K) and labels of each batch, on the CPU. The model is put in eval mode and back.
+    logits (N, K) and labels of the first view of each video of a batch, on the CPU. The model is put in eval mode
+    and back.
     """
     was_training = model.training
     model.eval()
@@ -111,7 +120,8 @@ def run(
         # What a batch holds lies in a worker's shared memory, and each tensor kept holds a file open: copy.
         ids = batch.video_ids.numpy().copy(), batch.view_ids.numpy().copy()
         sink.add(Records(*ids, logits.numpy()[batch.rows.numpy()]), batch.reports)
-        progress(logits, batch.labels)
+        first = batch.rows[torch.from_numpy(np.unique(ids[0], return_index=True)[1])]
+        progress(logits[first], batch.labels[first])
     model.train(was_training)
 
 
@@ -178,6 +188,31 @@ def measure(
         return {"map": metrics.mean_average_precision(table, hot)}
     hits = metrics.topk_correct(table, torch.tensor(labels), (1, 5))
     return {f"top{k}": 100.0 * int(count) / len(scores) for k, count in hits.items()}
+
+
+def why_unlabelled(labels: Sequence, has_labels: bool | str, num_classes: int) -> str:
+    """ "" if accuracy can be measured with these labels of a test list, else the reason in one line.
+
+    ``has_labels`` is TEST.HAS_LABELS. auto takes labels for dummies when ``MIN_ALIKE`` videos or more all have the
+    same one: so the published test list of Something-Something comes, whose owners keep the true labels.
+    """
+    if has_labels is False:
+        return "TEST.HAS_LABELS is False: the labels of the test list are not true ones"
+    alike = has_labels == "auto" and num_classes > 1 and len(labels) >= MIN_ALIKE
+    if alike and all(label == labels[0] for label in labels):
+        return (
+            f"all {len(labels)} videos of the test list have the label {labels[0]}, which is taken for a dummy "
+            "(TEST.HAS_LABELS True if it is meant)"
+        )
+    return ""
+
+
+def num_equal_crops(records: Records, num_crops: int) -> int:
+    """Views (clips) of which all crops have exactly the same scores, as those of square frames do."""
+    if num_crops == 1 or not len(records) or len(records) % num_crops:
+        return 0
+    logits = records.logits.reshape(-1, num_crops, records.logits.shape[1])
+    return int((logits == logits[:, :1]).all(axis=(1, 2)).sum())
 
 
 def errors(measures: dict) -> dict[str, float]:

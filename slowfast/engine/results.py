@@ -1,4 +1,7 @@
-"""The files a test leaves: results.json, predictions.csv, scores.npz. Equal content gives equal bytes."""
+"""The files a test leaves: results.json, predictions.csv, scores.npz, submission.csv.
+
+Equal content gives equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -23,7 +27,7 @@ class Prediction:
     """One scored video.
 
     `scores` float (K,) rank the classes, `probabilities` float (K,) are what is reported, `label` is the
-    class number, or several.
+    class number, or several, or none.
     """
 
     path: str
@@ -68,6 +72,31 @@ def _cells(row: Prediction, num_best: int, class_names: Sequence[str] | None) ->
     for index in best:
         cells += [class_names[index] if class_names else str(index), f"{row.probabilities[index]:.6f}"]
     return cells
+
+
+def write_submission(
+    path: str | os.PathLike, rows: Iterable[Prediction], class_names: Sequence[str] | None = None
+) -> None:
+    """Write one line `id;class` per video, without a header: what the owners of Something-Something score.
+
+    The id is the name of the video's folder or file without suffix, or the whole path where two videos would
+    have the same id. The class is its name, or its number where there are no `class_names`.
+    """
+    rows = list(rows)
+    ids = [_video_id(row.path) for row in rows]
+    if len(set(ids)) < len(ids):
+        ids = [row.path for row in rows]
+    best = [int(np.argsort(-row.scores, kind="stable")[0]) for row in rows]
+    lines = [
+        f"{name};{class_names[top] if class_names else top}\n" for name, top in zip(ids, best, strict=True)
+    ]
+    with replace_file(path) as file:
+        file.write("".join(lines).encode("utf-8", "surrogateescape"))
+
+
+def _video_id(path: str) -> str:
+    name = PurePath(path)
+    return name.name if name.suffix[1:].isdigit() else name.stem
 
 
 def write_scores(

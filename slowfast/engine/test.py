@@ -5,20 +5,28 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from slowfast.datasets.build import build_dataset, build_loader
-from slowfast.engine import evaluator, monitor, results
+from slowfast.datasets import sampling
+from slowfast.datasets.build import build_dataset, build_loader, clip_counts, views_per_batch
+from slowfast.engine import chance, evaluator, monitor, partial, results, weights
 from slowfast.engine.build import evaluate, tensorboard_dir
+from slowfast.engine.chance import ChanceWatch
+from slowfast.engine.partial import PartialSink
 from slowfast.engine.session import Session, open_session
+from slowfast.engine.verdict import median_frames
 from slowfast.models import pretrained
 from slowfast.models.build import build_model
+from slowfast.models.class_names import ClassMatch
 from slowfast.utils import checkpoint, distributed, seeds
+
+_NOT_PROTOCOL = ("ENABLE", "RESUME", "CHECKPOINT_FILE_PATH", "TEST_BEST")  # keys of TEST that change no score
 
 
 def test(cfg) -> dict:
     """Test a checkpoint on the test list as the config says; return what results.json holds.
 
     Runs in every process of the group, or alone; ranks other than 0 return an empty dict. Writes results.json,
-    predictions.csv and scores.npz to OUTPUT_DIR. Unreadable videos are never replaced: they are counted and named.
+    predictions.csv and scores.npz to OUTPUT_DIR, and submission.csv where the test list has no true labels. Unreadable
+    videos are never replaced: they are counted and named.
     """
     cfg, notes = cfg.resolved()
     session = open_session(
@@ -31,19 +39,41 @@ def test(cfg) -> dict:
     )
     path = distributed.broadcast_object(_checkpoint_path(cfg, session) if session.is_main else None)
     loader = build_loader(cfg, "test")
+    unlabelled = _why_unlabelled(cfg, loader.dataset)
+    if unlabelled:
+        session.log.warning("no accuracy will be given, but submission.csv: %s", unlabelled)
     with seeds.forked_torch_stream(cfg.RNG_SEED, "init"):
         model = build_model(cfg)
-    report = pretrained.fit(checkpoint.load(path), model, replace_head=False)
+    report, classes = weights.load_for_test(
+        path,
+        model,
+        names=getattr(loader.dataset, "class_names", None),
+        names_path=cfg.MODEL.CLASS_NAMES_PATH,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+    )
     session.log.info("testing %s\n%s", path, report.table())
+    session.log.info(weights.describe(report, classes))
     session.keep_config(cfg.dump())
+    sink = _sink(cfg, session, model, loader.dataset)
+    if sink is not None:
+        loader.order.done = sink.done
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.EvalMonitor(recorder, "test", log_period=cfg.LOG_PERIOD)
     board.start(len(loader))
+    watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, session.log.warning)
+
+    def progress(logits: torch.Tensor, labels: torch.Tensor) -> None:
+        board.step()
+        if not (unlabelled or cfg.DATA.MULTI_LABEL):
+            watch.see(logits, labels)
+
     model.to(session.device)
-    evaluation = evaluate(cfg, session.device, model, loader, lambda logits, labels: board.step())
+    evaluation = evaluate(cfg, session.device, model, loader, progress, sink)
     if evaluation is None:
         return {}
-    summary = _write(cfg, session, path, evaluation, loader.dataset)
+    summary = _write(cfg, session, path, evaluation, loader.dataset, unlabelled, classes)
+    if sink is not None:
+        sink.remove()
     board.end(evaluator.errors(summary["video"]))
     recorder.close()
     _log_summary(session, summary)
@@ -53,6 +83,22 @@ def test(cfg) -> dict:
 def check(cfg) -> None:
     """Raise now what ``test(cfg)`` would say about its list, for those who train for days before they test."""
     build_dataset(cfg.resolved()[0], "test")
+
+
+def _sink(cfg, session: Session, model: torch.nn.Module, dataset) -> PartialSink | None:
+    """Where scores are kept while they are made, with TEST.RESUME; scores of this very test alone are taken up."""
+    if not cfg.TEST.RESUME:
+        return None
+    protocol = {
+        "TEST": {key: value for key, value in cfg.TEST.items() if key not in _NOT_PROTOCOL},
+        **{section: dict(cfg[section]) for section in ("DATA", "MODEL", "UNIFORMER")},
+        "views per batch": views_per_batch(cfg),
+        "device": session.device.type,
+        "versions": session.facts["versions"],
+    }
+    return PartialSink(
+        cfg.MODEL.NUM_CLASSES, session.output_dir, partial.fingerprint(model, dataset, protocol)
+    )
 
 
 def _checkpoint_path(cfg, session: Session) -> str:
@@ -77,36 +123,57 @@ def _checkpoint_path(cfg, session: Session) -> str:
     return str(path)
 
 
-def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, dataset) -> dict:
-    """Records to results.json, predictions.csv and scores.npz; returns the content of the first."""
-    records, multi_label = evaluation.records, cfg.DATA.MULTI_LABEL
+def _why_unlabelled(cfg, dataset) -> str:
+    labels = [dataset.label(index) for index in range(len(dataset))]
+    return evaluator.why_unlabelled(labels, cfg.TEST.HAS_LABELS, cfg.MODEL.NUM_CLASSES)
+
+
+def _write(
+    cfg,
+    session: Session,
+    path,
+    evaluation: evaluator.Evaluation,
+    dataset,
+    unlabelled: str,
+    classes: ClassMatch,
+) -> dict:
+    """Records to results.json, predictions.csv, scores.npz and maybe submission.csv; the content of the first."""
+    records = evaluation.records.of_views(range(dataset.views_per_video))
     scored = evaluator.merge(records, dataset.views_per_video, cfg.DATA.ENSEMBLE_METHOD)
-    labels = [dataset.label(int(index)) for index in scored.video_ids]
-    view_labels = [dataset.label(int(index)) for index in records.video_ids]
     evaluator.check_scored(scored, evaluation, dataset.name, len(dataset))
-    clip = evaluator.measure(records.logits, view_labels, multi_label)
-    clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
+    equal = evaluator.num_equal_crops(records, cfg.TEST.NUM_SPATIAL_CROPS)
+    if equal:
+        session.log.info("%d clips are square: all their crops are the same and were computed once", equal)
+    clip = _measure(cfg, records.video_ids, records.logits, dataset, unlabelled)
+    by_clips = _by_clips(cfg, evaluation, dataset, unlabelled) if cfg.TEST.NUM_TEMPORAL_CLIPS else {}
     summary = {
-        "video": evaluator.measure(scored.scores, labels, multi_label),
+        "video": _measure(cfg, scored.video_ids, scored.scores, dataset, unlabelled),
         "clip": {name: value for name, value in clip.items() if name != "top5"},
-        "num_scored": len(labels),
+        **({"no_accuracy": unlabelled} if unlabelled else {}),
+        **({"by_clips": by_clips} if by_clips else {}),
+        "num_scored": len(scored.video_ids),
         "num_total": len(dataset),
-        "views": f"{cfg.DATA.NUM_FRAMES}x{crops}x{clips}",
+        "views": _views(cfg, cfg.TEST.NUM_ENSEMBLE_VIEWS),
         "ensemble_method": cfg.DATA.ENSEMBLE_METHOD,
         "unreadable": [
             {"path": dataset.name(index), "reason": reason} for index, reason in evaluation.unreadable
         ],
         "incomplete": [{"path": dataset.name(index), "views": views} for index, views in scored.incomplete],
         "damaged": [{"path": dataset.name(index), "reason": reason} for index, reason in evaluation.damaged],
+        "median_num_frames": median_frames(getattr(getattr(dataset, "table", None), "frame_counts", None)),
+        "class_order": {"kind": classes.kind, "said": classes.said},
+        "warnings": _warnings(cfg, scored, dataset, unlabelled),
         "recipe": cfg.RECIPE,
         "checkpoint": str(path),
         "lists": cfg.DATA.PATH_TO_DATA_DIR,
+        "list": getattr(dataset, "list_path", ""),
         **session.facts,
     }
     names = getattr(dataset, "class_names", None)
-    results.write_predictions(
-        session.output_dir / "predictions.csv", _predictions(scored, labels, dataset), names
-    )
+    predictions = _predictions(scored, dataset, unlabelled)
+    results.write_predictions(session.output_dir / "predictions.csv", predictions, names)
+    if unlabelled:
+        results.write_submission(session.output_dir / "submission.csv", predictions, names)
     results.write_scores(
         session.output_dir / "scores.npz",
         video_ids=records.video_ids,
@@ -117,8 +184,43 @@ def _write(cfg, session: Session, path, evaluation: evaluator.Evaluation, datase
     return summary
 
 
-def _predictions(scored: evaluator.VideoScores, labels: list, dataset) -> list[results.Prediction]:
+def _warnings(cfg, scored: evaluator.VideoScores, dataset, unlabelled: str) -> list[str]:
+    """What is odd about the scores, for results.json."""
+    if unlabelled or cfg.DATA.MULTI_LABEL:
+        return []
+    first = slice(None, chance.NUM_VIDEOS)
+    labels = [dataset.label(int(index)) for index in scored.video_ids[first]]
+    said = chance.complaint(scored.scores[first].argmax(axis=1), labels, cfg.MODEL.NUM_CLASSES)
+    return [said] if said else []
+
+
+def _by_clips(cfg, evaluation: evaluator.Evaluation, dataset, unlabelled: str) -> dict:
+    """Measures of every number of clips that this test served, as a test with it alone would give them."""
+    measured = {}
+    crops = cfg.TEST.NUM_SPATIAL_CROPS
+    for count, views in sorted(sampling.view_ranges(clip_counts(cfg), crops).items()):
+        scored = evaluator.merge(evaluation.records.of_views(views), count * crops, cfg.DATA.ENSEMBLE_METHOD)
+        evaluator.check_scored(scored, evaluation, dataset.name, len(dataset))
+        video = _measure(cfg, scored.video_ids, scored.scores, dataset, unlabelled)
+        measured[str(count)] = {**video, "num_scored": len(scored.video_ids), "views": _views(cfg, count)}
+    return measured
+
+
+def _measure(cfg, video_ids: np.ndarray, scores: np.ndarray, dataset, unlabelled: str) -> dict:
+    """Accuracy of rows of scores (N, K) of these videos; nothing where there are no true labels."""
+    if unlabelled:
+        return {}
+    labels = [dataset.label(int(index)) for index in video_ids]
+    return evaluator.measure(scores, labels, cfg.DATA.MULTI_LABEL)
+
+
+def _views(cfg, num_clips: int) -> str:
+    return f"{cfg.DATA.NUM_FRAMES}x{cfg.TEST.NUM_SPATIAL_CROPS}x{num_clips}"
+
+
+def _predictions(scored: evaluator.VideoScores, dataset, unlabelled: str) -> list[results.Prediction]:
     """Ranked by the ensemble's score; the probability is the softmax of the mean logits of the views."""
+    labels = [() if unlabelled else dataset.label(int(index)) for index in scored.video_ids]
     probabilities = torch.from_numpy(scored.mean_logits).softmax(dim=1).numpy()
     rows = zip(scored.video_ids, labels, scored.scores, probabilities, strict=True)
     return [
@@ -129,15 +231,19 @@ def _predictions(scored: evaluator.VideoScores, labels: list, dataset) -> list[r
 
 def _log_summary(session: Session, summary: dict) -> None:
     log = session.log
-    values = ", ".join(f"{name} {value:.2f}" for name, value in summary["video"].items())
-    log.info(
-        "%s over %d of %d videos, views %s; see %s",
-        values,
-        summary["num_scored"],
-        summary["num_total"],
-        summary["views"],
-        session.output_dir / "results.json",
-    )
+    whole = {**summary["video"], "num_scored": summary["num_scored"], "views": summary["views"]}
+    for entry in (*summary.get("by_clips", {}).values(), whole):
+        values = [f"{name} {value:.2f}" for name, value in entry.items() if name in ("top1", "top5", "map")]
+        log.info(
+            "%s over %d of %d videos, views %s",
+            ", ".join(values) or "predictions without accuracy",
+            entry["num_scored"],
+            summary["num_total"],
+            entry["views"],
+        )
+    log.info("see %s", session.output_dir / "results.json")
+    for warning in summary["warnings"]:
+        log.warning(warning)
     for kind in ("unreadable", "damaged"):
         for entry in summary[kind]:
             log.warning("%s: %s: %s", kind, entry["path"], entry["reason"])

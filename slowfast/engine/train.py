@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from slowfast.datasets.build import build_loader, preprocessing, videos_per_step
-from slowfast.engine import evaluator, monitor
+from slowfast.engine import evaluator, monitor, weights
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.bad_videos import BadVideos
 from slowfast.engine.build import build_step, describe_rate, evaluate, learning_rate, tensorboard_dir
@@ -58,7 +58,7 @@ def train(cfg) -> dict:
         model = build_model(cfg)
     model.to(session.device)
     step = build_step(cfg, session.device, distributed.wrap(model, session.device))
-    progress = _start(cfg, session, model, step)
+    progress = _start(cfg, session, model, step, getattr(loader.dataset, "class_names", None))
     session.keep_config(cfg.dump())
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.TrainMonitor(
@@ -172,7 +172,7 @@ def _share_reports(reports: list, bad_videos: BadVideos) -> None:
     reports.clear()
 
 
-def _start(cfg, session: Session, model: nn.Module, step: TrainStep) -> Progress:
+def _start(cfg, session: Session, model: nn.Module, step: TrainStep, names: Sequence[str] | None) -> Progress:
     """Continue from TRAIN.RESUME, or take initial weights from TRAIN.INIT or UNIFORMER.PRETRAIN_NAME, or neither."""
     source = cfg.TRAIN.RESUME
     if source == "auto":  # one process looks, so that all agree; then the file of PySlowFast's name
@@ -180,18 +180,28 @@ def _start(cfg, session: Session, model: nn.Module, step: TrainStep) -> Progress
         found = session.is_main and checkpoint.newest(session.output_dir / checkpoint.FOLDER)
         source = distributed.broadcast_object(str(found or named))
     if source:
-        return _resume(cfg, session, source, model, step)
+        return _resume(cfg, session, source, model, step, names)
     name = cfg.TRAIN.INIT or cfg.UNIFORMER.PRETRAIN_NAME
     if not name:
         session.log.info("training from scratch")
         return Progress()
     path = pretrained.resolve_weights(name, cfg.MODEL.WEIGHTS_DIR)
-    report = pretrained.fit(checkpoint.load(path), model, allow=cfg.TRAIN.INIT_ALLOW)
+    report, classes = weights.load_initial(
+        path,
+        model,
+        names=names,
+        names_path=cfg.MODEL.CLASS_NAMES_PATH,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        allow=cfg.TRAIN.INIT_ALLOW,
+    )
     session.log.info("initial weights from %s\n%s", path, report.table())
+    session.log.info(weights.describe(report, classes))
     return Progress()
 
 
-def _resume(cfg, session: Session, path: str, model: nn.Module, step: TrainStep) -> Progress:
+def _resume(
+    cfg, session: Session, path: str, model: nn.Module, step: TrainStep, names: Sequence[str] | None
+) -> Progress:
     saved = checkpoint.load(path)
     global_batch = videos_per_step(cfg)
     if "optimizer_state" not in saved or "global_step" not in saved:
@@ -205,6 +215,7 @@ def _resume(cfg, session: Session, path: str, model: nn.Module, step: TrainStep)
             "the same TRAIN.BATCH_SIZE x NUM_SHARDS x TRAIN.ACCUMULATION_STEPS, or start a new run (another "
             "OUTPUT_DIR) with TRAIN.INIT"
         )
+    weights.check_resumed(path, saved, names, cfg.MODEL.NUM_CLASSES)
     report = pretrained.fit(saved, model, replace_head=False)
     optimizers.load_state(step.optimizer, saved["optimizer_state"], path)
     if saved["scaler_state"]:  # empty where the run had no loss scaling so far

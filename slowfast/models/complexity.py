@@ -28,7 +28,7 @@ def count(model: nn.Module, shape: Sequence[int]) -> dict[str, int]:
         torch.ops.aten.native_layer_norm: _norm_flops(LAYER_NORM_MACS),
         torch.ops.aten._native_batch_norm_legit_no_training: _norm_flops(BATCH_NORM_MACS),
     }
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=norms) as counter:
+    with FlopCounterMode(display=False, custom_mapping=norms) as counter:
         shadow(torch.empty(tuple(shape), device="meta"))
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

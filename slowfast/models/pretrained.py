@@ -50,8 +50,9 @@ class LoadReport:
     """What became of every tensor of the file and of the model.
 
     matched: copied. inflated: copied after repeating a 2D kernel over time. replaced: head of another number
-    of classes, left as the model had it. missing: not in the file; unexpected: not in the model; misfit:
-    shapes that nothing reconciles; what of these three is here was allowed, and left as it was.
+    of classes or of other classes, left as the model had it. missing: not in the file; unexpected: not in
+    the model; misfit: shapes that nothing reconciles; what of these three is here was allowed, and left as it
+    was.
     """
 
     matched: list[Entry] = field(default_factory=list)
@@ -81,18 +82,23 @@ class LoadReport:
 
 
 def fit(
-    payload: Mapping[str, Any], model: nn.Module, *, allow: Sequence[str] = (), replace_head: bool = True
+    payload: Mapping[str, Any],
+    model: nn.Module,
+    *,
+    allow: Sequence[str] = (),
+    replace_head: bool = True,
+    other_classes: bool = False,
 ) -> LoadReport:
     """Copy the weights in `payload`, the content of a checkpoint file, into `model`, and report on each.
 
     The payload is a state dict, bare or under "model_state", "model" or "state_dict", with or without a
     leading "module." in the names. 2D kernels are inflated (average rule). With `replace_head` a head of
-    another number of classes stays as the model has it. `allow`: patterns, as in a shell, of names that may
-    be missing, unexpected or misfit. Raises ValueError, naming tensors, for anything else that does not fit:
-    the model is then unchanged.
+    another number of classes, or with `other_classes` any head, stays as the model has it. `allow`: patterns,
+    as in a shell, of names that may be missing, unexpected or misfit. Raises ValueError, naming tensors, for
+    anything else that does not fit: the model is then unchanged.
     """
     weights = state_dict_in(payload)
-    report, values = _sort(weights, model.state_dict(), replace_head)
+    report, values = _sort(weights, model.state_dict(), replace_head, other_classes)
     problems = report.problems(allow)
     if problems:
         raise ValueError(_complaint(problems, report, describe(weights), describe(model.state_dict())))
@@ -163,7 +169,7 @@ def resolve_weights(name_or_path: str, weights_dir: str | Path) -> Path | str:
 
 
 def _sort(
-    weights: Mapping[str, Tensor], targets: Mapping[str, Tensor], replace_head: bool
+    weights: Mapping[str, Tensor], targets: Mapping[str, Tensor], replace_head: bool, other_classes: bool
 ) -> tuple[LoadReport, dict[str, Tensor]]:
     """Put every tensor of file and model in one list of the report, and collect the values to copy."""
     report, values = LoadReport(), {}
@@ -173,7 +179,7 @@ def _sort(
             continue
         weight = weights[name]
         entry = Entry(name, tuple(weight.shape), tuple(target.shape))
-        if weight.shape == target.shape:
+        if weight.shape == target.shape and not (other_classes and name in HEAD_NAMES):
             report.matched.append(entry)
             values[name] = weight
         elif _is_flat_form(weight.shape, target.shape):

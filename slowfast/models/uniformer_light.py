@@ -10,6 +10,7 @@ Letters as in layers.py, and k: tokens kept, M: rows of attention, 1 + N or 1 + 
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -82,15 +83,13 @@ class ScoringAttention(Attention):
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (B, M, C), and the weights of the first row, the mean over heads, (B, M) float32."""
-        query, key, value = self.split_heads(rows)
-        with ops.without_autocast(rows.device):
-            seen = ops.first_attention_row(query, key, self.scale).mean(dim=1)
+        query, key, value = given = self.split_heads(rows)
         if self.fp32:
-            with ops.without_autocast(rows.device):
-                mixed = self.mix(query.float(), key.float(), value.float()).to(query.dtype)
-        else:
+            query, key, value = (tensor.float() for tensor in given)
+        with ops.without_autocast(rows.device) if self.fp32 else nullcontext():
             mixed = self.mix(query, key, value)
-        return self.merge_heads(mixed), seen
+        seen = ops.first_attention_row(query, key, self.scale).mean(dim=1)
+        return self.merge_heads(mixed.to(given[0].dtype)), seen
 
 
 class EvoSABlock(ScaledBlock):

@@ -23,6 +23,9 @@ def test_tables_name_keys_that_exist():
 
 
 MIX = ("MIXUP.ENABLE", "True", "MODEL.LOSS_FUNC", "soft_cross_entropy")
+LIGHT = ("MODEL.MODEL_NAME", "Uniformer_light_fp32", "UNIFORMER.DEPTH", "[1, 1, 2, 1]")
+HALVES = "[[], [], [1, 0.5], [0.5]]"
+RULED = (*LIGHT, "UNIFORMER.PRUNE_RATIO", HALVES, "UNIFORMER.TRADE_OFF", HALVES)
 STEPS = ("SOLVER.LR_POLICY", "steps_with_relative_lrs")
 
 
@@ -78,6 +81,21 @@ STEPS = ("SOLVER.LR_POLICY", "steps_with_relative_lrs")
         (("MODEL.USE_CHECKPOINT", "True", "MODEL.CHECKPOINT_NUM", "[0, 0, 4]"), "four numbers"),
         (("UNIFORMER.DEPTH", "[1, 2, 3]"), "UNIFORMER.DEPTH is .* four numbers"),
         (("UNIFORMER.MLP_RATIO", "[4, 4]"), "four of them"),
+        ((*RULED, "UNIFORMER.SPLIT", "True"), "SPLIT True is not for MODEL.MODEL_NAME Uniformer_light_fp32"),
+        (
+            (*RULED, "UNIFORMER.PRUNE_RATIO", "[[], [], [1], [0.5]]"),
+            r"PRUNE_RATIO is \[\[\], \[\], \[1.0\], \[0.5\]\]; .*write \[\[\], \[\], \[1, 0.5\], \[0.5\]\]",
+        ),
+        ((*RULED, "UNIFORMER.TRADE_OFF", "[[1], [], [1, 0.5], [0.5]]"), "TRADE_OFF is .* two empty lists"),
+        ((*RULED, "UNIFORMER.TRADE_OFF", "[[], [], [1, 0.5], [1.5]]"), "TRADE_OFF is .* must be from 0 to 1"),
+        (
+            (*RULED, "UNIFORMER.PRUNE_RATIO", "[[], [], [1, 0], [1]]"),
+            "PRUNE_RATIO is .* must be above 0, to 1",
+        ),
+        (
+            (*RULED, "UNIFORMER.PRUNE_RATIO", "[[], [], [0.5, 1], [1]]"),
+            "starts stage 3 with 0.5; it must be 1",
+        ),
         (("UNIFORMER.HEAD_DIM", "48"), r"HEAD_DIM 48 must divide .* \[320, 512\]"),
     ],
 )
@@ -109,6 +127,9 @@ def test_averaged_probabilities_do_not_go_with_several_labels():
         ("NUM_GPUS", "0", "TRAIN.BATCH_SIZE", "3"),
         ("SOLVER.CLIP_GRADIENT", "null"),
         ("UNIFORMER.HEAD_DIM", "48", "MODEL.MODEL_NAME", "MyModel"),
+        RULED,
+        (*RULED, "UNIFORMER.PRUNE_RATIO", "[[], [], [1, 1], [0.25]]"),
+        ("UNIFORMER.PRUNE_RATIO", "[]"),
         ("TRAIN.RESUME", "auto", "TRAIN.INIT", "b.pyth"),
         ("DATA.MULTI_LABEL", "True", "TRAIN.ENABLE", "False"),
         (*STEPS, "SOLVER.STEPS", "[0, 20.5]", "SOLVER.LRS", "[1, 0.1]", "SOLVER.COSINE_END_LR", "1"),

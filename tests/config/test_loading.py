@@ -177,6 +177,17 @@ def test_nccl_without_a_gpu_means_gloo(tmp_path):
     assert cfg.DIST_BACKEND == "nccl" and notes == [RESUME_NOTE]
 
 
+def test_pruning_rules_for_more_blocks_than_there_are_are_cut_with_a_note(tmp_path):
+    xxs = ("MODEL.MODEL_NAME", "Uniformer_light", "UNIFORMER.DEPTH", [2, 5, 8, 2])
+    cfg, notes = notes_of(tmp_path, *xxs)
+    assert cfg.UNIFORMER.PRUNE_RATIO == cfg.UNIFORMER.TRADE_OFF == [[], [], [1] + [0.5] * 7, [0.5, 0.5]]
+    assert [note.split()[0] for note in notes[1:]] == ["UNIFORMER.PRUNE_RATIO", "UNIFORMER.TRADE_OFF"]
+    assert "more blocks than UNIFORMER.DEPTH [2, 5, 8, 2]" in notes[1]
+    assert resolve(cfg) == cfg
+    cfg, notes = notes_of(tmp_path, "UNIFORMER.DEPTH", [2, 5, 8, 2])  # another model does not read them
+    assert cfg.UNIFORMER.PRUNE_RATIO[3] == [0.5, 0.5, 0.5] and notes == [RESUME_NOTE]
+
+
 def test_a_key_given_twice_on_the_command_line_is_noted(tmp_path):
     cfg, notes = notes_of(tmp_path, "RNG_SEED", "1", "RNG_SEED", "2")
     assert cfg.RNG_SEED == 2 and "RNG_SEED is given twice" in notes[0]

@@ -8,6 +8,7 @@ from slowfast.datasets.annotations import (
     VideoTable,
     check_class_names,
     find_class_names,
+    lists_frame_folders,
     read_class_names,
     read_list,
 )
@@ -132,6 +133,70 @@ def test_an_empty_list_is_refused(write, content):
     with pytest.raises(ValueError, match="no videos in this list") as caught:
         read_list(path, num_classes=10)
     assert str(path) in str(caught.value)
+
+
+# Lists of frame folders -----
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("a/b 54 0\nc 7 3\n", [("a/b", 54, 0), ("c", 7, 3)]),
+        ("a b\t54\t0\n", [("a b", 54, 0)]),
+        ("a,54,0\nb, c , 7 , 3\n", [("a", 54, 0), ("b, c", 7, 3)]),
+        ("a video 12 54 0\n", [("a video 12", 54, 0)]),
+        ("\ufeffa 54 0\r\n\r\nb  7   3\r\n", [("a", 54, 0), ("b", 7, 3)]),
+        ("vidéo {1} 9 2\n", [("vidéo {1}", 9, 2)]),
+    ],
+    ids=["spaces", "tabs", "commas", "space in folder", "BOM, CRLF, blank line", "UTF-8 and braces"],
+)
+def test_frame_folders(write, content, expected):
+    path = write(content)
+    assert lists_frame_folders(path)
+    table = read_list(path, num_classes=10, frame_folders=True)
+    assert [(table.name(n), table.num_frames(n), table.label(n)) for n in range(len(table))] == expected
+    assert table.frame_counts.dtype == torch.int32
+
+
+def test_frame_folders_with_several_labels(write):
+    table = read_list(write("a 54 1;3\n"), num_classes=5, frame_folders=True, multi_label=True)
+    assert (table.name(0), table.num_frames(0), table.label(0)) == ("a", 54, [1, 3])
+
+
+@pytest.mark.parametrize("content", ["a.mp4 0\nb 2.mp4 1\n", "a.mp4,0\n", "12 0\n34 0\n", "a\tb\t1\n"])
+def test_lists_of_video_files_are_told_from_those_of_frame_folders(write, content):
+    assert not lists_frame_folders(write(content))
+    assert read_list(write(content), num_classes=2).frame_counts is None
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        ("folder num_frames label\na 5 0\n", 1, "is not a video; if this is a header, remove it"),
+        (
+            "a 5 0\nb.mp4 0\n",
+            2,
+            "two columns in 'b.mp4 0', but in a list of frame folders a line is: folder, ",
+        ),
+        ("a 5 0\nb 0\n", 2, "two columns in 'b 0'.*belongs to another data set: kinetics"),
+        ("a 5 0\nb\n", 2, "no number of frames before the label in 'b'"),
+        ("a 5 0\n\nb 0 0\n", 3, "0 frames; a folder of frames has 1 to"),
+        ("a 99999999999 0\n", 1, "99999999999 frames; a folder of frames has 1 to 2147483647"),
+        ("a 5 0\nb -3 0\n", 2, "two columns|no number of frames"),
+        ("a 5 0\nb 5 10\n", 2, "label 10 is outside 0..9 .*is this the list of another data set"),
+        ("a 5 0\nb 5 x\n", 2, "label 'x' is not a whole number"),
+    ],
+)
+def test_wrong_lines_of_frame_folders(write, content, line, message):
+    path = write(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_list(path, num_classes=10, frame_folders=True)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+
+
+def test_an_empty_list_of_frame_folders(write):
+    with pytest.raises(
+        ValueError, match="no videos in this list; each line is: folder, number of frames, label"
+    ):
+        read_list(write("\n"), num_classes=2, frame_folders=True)
 
 
 def test_a_list_that_is_not_there_or_a_folder(tmp_path):

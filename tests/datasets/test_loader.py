@@ -105,3 +105,13 @@ def test_splitting_keeps_every_view_in_order():
     pieces = list(batch.split(4))
     assert [len(piece) for piece in pieces] == [4, 2]
     assert np.concatenate([piece.view_ids for piece in pieces]).tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_views_that_share_a_clip_stay_with_it():
+    shared = VideoItem(item(3, 2).views.repeated([1, 0, 1]), torch.ones(2), ItemReport(3, 3))
+    batch = collate([item(1, 1), shared])
+    assert batch.rows.tolist() == [0, 2, 1, 2]
+    assert batch.video_ids.tolist() == [1, 3, 3, 3] and batch.view_ids.tolist() == [0, 0, 1, 2]
+    first, second = batch.split(2)
+    assert (first.video_ids.tolist(), first.view_ids.tolist(), first.rows.tolist()) == ([1, 3], [0, 1], [0, 1])
+    assert (second.video_ids.tolist(), second.view_ids.tolist(), second.rows.tolist()) == ([3, 3], [0, 2], [0, 0])

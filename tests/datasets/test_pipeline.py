@@ -98,6 +98,20 @@ def test_training_views_are_antialiased_on_request():
     assert smooth.float().std() < 0.5 * rough.float().std()
 
 
+def test_crops_that_coincide_are_computed_once():
+    clips = random_clip(clips=2, height=40, width=40)
+    views = EvalViews(scale=32, crop_size=32, num_crops=3)(clips, [])
+    assert views.view_ids.tolist() == list(range(6)) and views.rows.tolist() == [0, 0, 0, 1, 1, 1]
+    assert torch.equal(views.clips, EvalViews(scale=32, crop_size=32, num_crops=1)(clips, []).clips)
+
+
+def test_views_of_repeated_clips_share_their_pixels():
+    views = EvalViews(scale=32, crop_size=32, num_crops=3)(random_clip(clips=2), []).repeated([0, 1, 0])
+    assert len(views.clips) == 6
+    assert views.view_ids.tolist() == list(range(9))
+    assert views.rows.tolist() == [0, 1, 2, 3, 4, 5, 0, 1, 2]
+
+
 def test_the_model_gets_a_channels_last_view_in_memory_order_t_h_w_c():
     views = EvalViews(scale=32, crop_size=32, num_crops=1)(random_clip(), [])
     made = to_device(views)

@@ -103,6 +103,20 @@ def test_segments_equal_published():
         assert sampling.segment_indices(length, num_frames, clip, num_clips).tolist() == expected
 
 
+def test_a_stretch_is_evenly_spread_and_anywhere_in_the_video():
+    rng = np.random.default_rng(0)
+    drawn = [sampling.stretch_indices_random(160, 16, 0.5, rng) for _ in range(500)]
+    for indices in drawn:
+        steps = np.diff(indices)
+        assert len(indices) == 16 and steps.max() - steps.min() <= 1  # rounding alone
+        assert 4 <= steps.min() and steps.max() <= 10 and 0 <= indices[0] and indices[-1] < 160
+    firsts = [indices[0] for indices in drawn]
+    assert min(firsts) <= 2 and max(firsts) >= 60 and max(indices[-1] for indices in drawn) == 159
+    whole = [sampling.stretch_indices_random(160, 16, 1.0, rng) for _ in range(50)]
+    assert {int(indices[0]) for indices in whole} <= set(range(10))
+    assert sampling.stretch_indices_random(3, 8, 0.5, rng).max() <= 2
+
+
 def test_validation_segments_do_not_depend_on_the_number_of_test_views():
     """Published: validation takes temporal index 0 of TEST.NUM_ENSEMBLE_VIEWS clips. Ours: the middle of each
     segment, which is the published choice for one view."""
@@ -194,6 +208,20 @@ def test_frame_order():
     shuffled = sampling.frame_order(indices, "shuffled", rng)
     assert sorted(shuffled[0]) == indices[0].tolist()
     assert (shuffled[1] == shuffled[0] + 1).all()
+
+
+def test_views_of_several_numbers_of_clips_stand_one_after_the_other():
+    counts = sampling.clip_counts(4, [1, 2, 4, 1])
+    assert counts == (4, 1, 2)
+    assert sampling.view_ranges(counts, 3) == {4: range(0, 12), 1: range(12, 15), 2: range(15, 21)}
+    assert sampling.view_ranges(sampling.clip_counts(10, []), 1) == {10: range(10)}
+
+
+def test_distinct_clips_keep_the_order_in_which_they_come():
+    clips = np.array([[5, 6], [1, 2], [5, 6], [0, 9], [1, 2]])
+    different, which = sampling.distinct_clips(clips)
+    assert different.tolist() == [[5, 6], [1, 2], [0, 9]]
+    assert which.tolist() == [0, 1, 0, 2, 1]
 
 
 # Refusals -----

@@ -146,6 +146,30 @@ def test_test_views_are_clips_times_crops_in_order(folder):
     assert not torch.equal(many.views.clips[0], many.views.clips[3])
 
 
+@pytest.mark.parametrize("rule", ["dense", "segments"])
+@pytest.mark.parametrize("order", ["forward", "shuffled"])
+def test_several_numbers_of_clips_come_from_one_decode(folder, monkeypatch, rule, order):
+    """Each has the pixels that a test with it alone has; equal clips, as 1 and the middle of 3, travel once."""
+    single = {
+        count: replace(data, sampler=replace(data.sampler, rule=rule, frame_order=order))[0, 2]
+        for count in (3, 1, 5)
+        for data in [test_set(folder, count, 3)]
+    }
+    data = test_set(folder, 3, 3)
+    sampler = replace(data.sampler, rule=rule, frame_order=order, other_counts=(1, 5))
+    opened = []
+    original = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **kwargs: opened.append(args) or original(*args, **kwargs))
+    item = replace(data, sampler=sampler)[0, 2]
+    assert len(opened) == 1
+    assert item.views.view_ids.tolist() == list(range(3 * (3 + 1 + 5)))
+    shown = item.views.clips[item.views.rows]
+    expected = [single[count].views for count in (3, 1, 5)]
+    assert torch.equal(shown, torch.cat([views.clips[views.rows] for views in expected]))
+    if order == "forward":
+        assert len(item.views.clips) == len(item.labels) < len(shown)
+
+
 @pytest.mark.parametrize(
     ("index", "reason"), [(6, "empty file"), (7, "not a readable video"), (8, "no such file")]
 )

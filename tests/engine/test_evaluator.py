@@ -1,6 +1,7 @@
 """Records of single views to scores: each view counted once, nothing invented for videos that are missing."""
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -47,6 +48,57 @@ def test_videos_with_all_views_are_scored_and_the_others_named():
     assert scored.scores.tolist() == [[2, 2, 3], [0, 2, 5]]
     assert scored.mean_logits.tolist() == [[1, 1, 1.5], [0, 1, 2.5]]
     assert scored.incomplete == [(3, 1)]
+
+
+def test_views_of_one_number_of_clips_are_numbered_anew():
+    some = records((0, 1, [1, 0, 0]), (0, 2, [2, 0, 0]), (0, 3, [3, 0, 0]), (4, 2, [4, 0, 0]))
+    chosen = some.of_views(range(2, 4))
+    assert chosen.video_ids.tolist() == [0, 0, 4] and chosen.view_ids.tolist() == [0, 1, 0]
+    assert chosen.logits[:, 0].tolist() == [2, 3, 4]
+
+
+def test_equal_crops_are_counted_by_clip():
+    same, other = [1, 2, 3], [1, 2, 4]
+    rows = [same, same, same, same, same, other, other, other, other]
+    some = records(*((0, view, logits) for view, logits in enumerate(rows)))
+    assert evaluator.num_equal_crops(some, 3) == 2
+    assert evaluator.num_equal_crops(some, 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "has_labels", "num_classes", "said"),
+    [
+        ([0] * 20, "auto", 174, "all 20 videos of the test list have the label 0"),
+        ([5] * 30, "auto", 174, "the label 5"),
+        ([0] * 19, "auto", 174, ""),
+        ([0] * 19 + [1], "auto", 174, ""),
+        ([0] * 30, "auto", 1, ""),
+        ([0] * 30, True, 174, ""),
+        ([0, 1, 2], False, 3, "TEST.HAS_LABELS is False"),
+        ([[0, 1]] * 20, "auto", 3, r"the label \[0, 1\]"),
+    ],
+)
+def test_dummy_labels_are_recognised(labels, has_labels, num_classes, said):
+    reason = evaluator.why_unlabelled(labels, has_labels, num_classes)
+    assert re.search(said, reason) if said else reason == ""
+
+
+def test_views_that_share_a_clip_are_scored_once_and_recorded_each():
+    shared = item(1, 2)
+    shared = VideoItem(shared.views.repeated([0, 1, 0]), shared.labels, shared.report)
+    model, sink = Mean(), evaluator.RecordSink(K)
+    evaluator.run(
+        model,
+        [collate([shared, item(2, 1)])],
+        lambda clips, boxes, noise: clips.permute(0, 4, 1, 2, 3).float(),
+        sink,
+        device=torch.device("cpu"),
+        views_per_batch=2,
+    )
+    assert model.sizes == [2, 1]
+    found = sink.gather().records
+    assert found.video_ids.tolist() == [1, 1, 1, 2] and found.view_ids.tolist() == [0, 1, 2, 0]
+    assert found.logits[:, 0].tolist() == [10, 10, 10, 20]
 
 
 @pytest.mark.parametrize("name", ["sum", "max"])
@@ -121,7 +173,7 @@ def test_the_loop_scores_every_view_in_batches_and_reports_the_unreadable():
     )
     evaluation = sink.gather()
     assert model.sizes == [4, 2, 3] and model.training
-    assert seen == [6, 0, 3]
+    assert seen == [2, 0, 1]  # the first view of each video
     assert evaluation.records.video_ids.tolist() == [1, 1, 1, 2, 2, 2, 4, 4, 4]
     assert evaluation.records.logits[:, 0].tolist() == [10, 10, 10, 20, 20, 20, 40, 40, 40]
     assert evaluation.unreadable == [(3, "empty file"), (5, "empty file")]

@@ -9,7 +9,13 @@ import zipfile
 import numpy as np
 import pytest
 
-from slowfast.engine.results import Prediction, write_predictions, write_results, write_scores
+from slowfast.engine.results import (
+    Prediction,
+    write_predictions,
+    write_results,
+    write_scores,
+    write_submission,
+)
 
 
 def row(path="a.mp4", label=1, scores=(0.0, 2.0, 1.0)) -> Prediction:
@@ -47,6 +53,23 @@ def test_predicted_follows_the_scores_and_the_probability_is_that_of_the_class(t
     one = Prediction("a", 0, np.array([1.0, 0.0]), np.array([0.4, 0.6]))
     write_predictions(tmp_path / "p.csv", [one])
     assert (tmp_path / "p.csv").read_text().splitlines()[1] == "a,0,0,0.400000,0,0.400000,1,0.600000"
+
+
+def test_a_submission_has_a_line_for_each_video(tmp_path):
+    rows = [
+        row("videos/100218.webm"),
+        row("videos/74225", scores=(1.0, 0.0, 0.0)),
+        row("a/v1.25", scores=(0, 0, 1)),
+    ]
+    write_submission(tmp_path / "s.csv", rows, ["Opening it", "Closing, it", "Moving it"])
+    assert (tmp_path / "s.csv").read_text() == "100218;Closing, it\n74225;Opening it\nv1.25;Moving it\n"
+    write_submission(tmp_path / "s.csv", [row("a/1.mp4"), row("b/1.mp4")])
+    assert (tmp_path / "s.csv").read_text() == "a/1.mp4;1\nb/1.mp4;1\n"
+
+
+def test_without_true_labels_the_column_is_empty(tmp_path):
+    write_predictions(tmp_path / "p.csv", [row(label=())])
+    assert (tmp_path / "p.csv").read_text().splitlines()[1].startswith("a.mp4,,1,")
 
 
 def test_no_predictions_leave_a_header(tmp_path):

@@ -339,3 +339,24 @@ def test_a_test_without_one_readable_video_fails(finished, debug_cfg, tmp_path):
 def test_a_published_name_is_looked_up_for_a_test_too(debug_cfg):
     with pytest.raises(FileNotFoundError, match="uniformer_small_k400_8x8.pth.*hosted|hosts? it"):
         run_test(debug_cfg("TEST.CHECKPOINT_FILE_PATH", "uniformer_small_k400_8x8"))
+
+
+def test_a_light_model_trains_resumes_and_tests_and_is_not_taken_for_the_other_family(finished, debug_cfg):
+    plain = finished[1]["checkpoint"]
+    rules = "[[], [], [1, 0.5], [0.5]]"
+    light = (
+        "MODEL.MODEL_NAME", "Uniformer_light_ls_fp32", "UNIFORMER.DEPTH", "[1, 1, 2, 1]",
+        "UNIFORMER.PRUNE_RATIO", rules, "UNIFORMER.TRADE_OFF", rules, "MODEL.USE_CHECKPOINT", "True",
+        "MODEL.CHECKPOINT_NUM", "[0, 0, 2, 0]", "TRAIN.MIXED_PRECISION", "bf16",
+    )  # fmt: skip
+    first = train(debug_cfg(*light, "SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0"))
+    result = train(debug_cfg(*light))
+    assert (first["steps"], result["steps"], result["skipped_steps"]) == (3, 6, 0)
+    assert run_test(debug_cfg(*light))["num_scored"] == 16
+    file, other = "The file looks like a lightweight UniFormer", "the model is a UniFormer"
+    with pytest.raises(ValueError, match=f"{file} .*; {other} "):
+        run_test(debug_cfg("TEST.CHECKPOINT_FILE_PATH", result["checkpoint"]))
+    with pytest.raises(ValueError, match=f"{file} .*; {other} "):
+        train(debug_cfg("TRAIN.RESUME", "", "TRAIN.AUTO_RESUME", "False", "TRAIN.INIT", result["checkpoint"]))
+    with pytest.raises(ValueError, match="looks like a UniFormer .*; the model is a lightweight UniFormer"):
+        run_test(debug_cfg(*light, "TEST.CHECKPOINT_FILE_PATH", plain))

@@ -1,5 +1,7 @@
 """Masks that follow from a seed, blocks that recompute, batch norms that count each batch once."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -110,6 +112,24 @@ def test_blocks_pass_state_on_and_keep_the_layout(block_type: type[nn.Module]) -
     tokens, passed = block_type(16, DROPPING).eval()(draw_tokens(), state)
     assert passed is state
     assert tokens.shape == (4, 3, 4, 5, 16) and tokens.is_contiguous()
+
+
+def test_layer_scale_multiplies_each_branch_and_can_be_reset() -> None:
+    block = CBlock(16, replace(DROPPING, layer_scale=0.5, drop_path=0.0, dropout=0.0)).eval()
+    tokens = draw_tokens()
+
+    @torch.no_grad()
+    def run(first: float, second: float) -> torch.Tensor:
+        block.gamma_1.fill_(first)
+        block.gamma_2.fill_(second)
+        return block(tokens)[0]
+
+    base = run(0.0, 0.0)
+    torch.testing.assert_close(base, tokens + block.pos_embed(tokens))
+    for one in ((1.0, 0.0), (0.0, 1.0)):
+        torch.testing.assert_close(run(3 * one[0], 3 * one[1]) - base, 3 * (run(*one) - base))
+    block.reset_scales()
+    assert block.gamma_1.shape == (1, 16, 1, 1, 1) and (block.gamma_1 == 0.5).all()
 
 
 def test_attention_dropout_thins_the_weights_not_the_mean() -> None:

@@ -1,4 +1,4 @@
-"""The depth-wise convolution: equal to the framework's layer in value and gradient, for every shape."""
+"""Operations on tokens: equal to the framework's layers in value and gradient, for every shape and precision."""
 
 import pytest
 import torch
@@ -97,3 +97,22 @@ def test_gradients_under_cpu_autocast_are_right_within_the_rounding_of_bfloat16(
         grads[enabled] = [leaf.grad for leaf in leaves]
     for plain, halved in zip(*grads.values(), strict=True):
         assert (plain - halved).norm() < 0.02 * plain.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_first_attention_row_is_row_0_of_the_weights_in_float32(dtype: torch.dtype) -> None:
+    query, key = (tensor.to(dtype) for tensor in torch.randn(2, 3, 2, 7, 4))
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        row = ops.first_attention_row(query, key, 0.5)
+    assert row.dtype == torch.float32
+    torch.testing.assert_close(row, ops.attention_weights(query.float(), key.float(), 0.5)[:, :, 0])
+
+
+def test_without_autocast_holds_on_every_device() -> None:
+    matrix = torch.ones(2, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with ops.without_autocast(matrix.device):
+            assert (matrix @ matrix).dtype == torch.float32
+        assert (matrix @ matrix).dtype == torch.bfloat16
+        with ops.without_autocast(torch.device("meta")):  # has no autocast to leave
+            pass

@@ -1,4 +1,4 @@
-"""UniFormer against the reference implementation, and what it promises besides."""
+"""UniFormer, all variants, against the reference implementation; what S and B promise besides."""
 
 import copy
 from pathlib import Path
@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from slowfast.models.layers import set_step_seed
-from slowfast.models.uniformer import Uniformer, drop_path_rates
+from slowfast.models.uniformer import Uniformer, UniformerBase, drop_path_rates
+from slowfast.models.uniformer_light import LightState, UniformerLight
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-FORMS = ("joint", "split", "std", "ckpt")
+FORMS = ("joint", "split", "std", "ckpt", "light")
 LAYOUTS = (torch.contiguous_format, torch.channels_last_3d)
 TINY = {"num_classes": 5, "depth": (1, 1, 2, 1), "embed_dim": (16, 32, 64, 64), "head_dim": 16}
 
@@ -22,9 +23,12 @@ def load(form: str) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "meta"}
 
 
-def tiny(form: str, golden: dict[str, torch.Tensor]) -> Uniformer:
-    checkpoint = (1, 1, 2, 1) if form == "ckpt" else (0, 0, 0, 0)
-    model = Uniformer(**TINY, split=form == "split", std=form == "std", checkpoint=checkpoint)
+def tiny(form: str, golden: dict[str, torch.Tensor]) -> UniformerBase:
+    if form == "light":
+        model = UniformerLight(**TINY | {"depth": (1, 1, 3, 2)}, fp32_attention=True)
+    else:
+        checkpoint = (1, 1, 2, 1) if form == "ckpt" else (0, 0, 0, 0)
+        model = Uniformer(**TINY, split=form == "split", std=form == "std", checkpoint=checkpoint)
     model.load_state_dict(part(golden, "w/"))
     return model
 
@@ -55,7 +59,12 @@ def test_evaluation_matches_the_reference(form: str, layout: torch.memory_format
         assert_near(model(clips), golden["eval/logits"])
         for stage in (1, 2, 3, 4):
             tokens, state = features[f"stage{stage}"]
-            assert tokens.is_contiguous() and state is None
+            assert tokens.is_contiguous()
+            if f"eval/stage{stage}_cls" in golden:
+                assert isinstance(state, LightState)
+                assert_near(state.class_token, golden[f"eval/stage{stage}_cls"])
+            else:
+                assert state is None
             assert_near(tokens.permute(0, 4, 1, 2, 3), golden[f"eval/stage{stage}"])
         assert_near(features["norm"], golden["eval/norm"])
         torch.testing.assert_close(model([clips]), model(clips), rtol=0, atol=0)
@@ -70,14 +79,22 @@ def test_reference_values_on_a_gpu_without_tf32(form: str) -> None:
         model = tiny(form, golden).cuda()
         with torch.no_grad():
             assert_near(model.eval()(golden["input"]), golden["eval/logits"])
-        logits = model.train()(golden["input"])
-        assert_near(logits, golden["train/logits"])
-        F.cross_entropy(logits, golden["labels"]).backward()
+        training_loss(model.train(), golden["input"], golden).backward()
     assert_buffers(model, part(golden, "bn_after/"))
     assert_norms(model, golden)
 
 
-def assert_norms(model: Uniformer, golden: dict[str, torch.Tensor]) -> None:
+def training_loss(model: UniformerBase, clips: torch.Tensor, golden: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The mean over heads, whose logits are compared on the way."""
+    heads = model(clips)
+    heads = dict(zip(("logits", "logits_cls"), heads if isinstance(heads, tuple) else (heads,), strict=False))
+    assert heads.keys() == {name for name in part(golden, "train/") if name.startswith("logits")}
+    for name, logits in heads.items():
+        assert_near(logits, golden[f"train/{name}"])
+    return sum(F.cross_entropy(logits, golden["labels"]) for logits in heads.values()) / len(heads)
+
+
+def assert_norms(model: UniformerBase, golden: dict[str, torch.Tensor]) -> None:
     total = golden["grad_norm_total"].item()
     norms = {name: parameter.grad.double().norm() for name, parameter in model.named_parameters()}
     expected = part(golden, "grad_norm/")
@@ -88,7 +105,7 @@ def assert_norms(model: Uniformer, golden: dict[str, torch.Tensor]) -> None:
     assert whole == pytest.approx(total, rel=1e-3)
 
 
-def assert_buffers(model: Uniformer, expected: dict[str, torch.Tensor]) -> None:
+def assert_buffers(model: UniformerBase, expected: dict[str, torch.Tensor]) -> None:
     buffers = dict(model.named_buffers())
     assert expected
     for name, value in expected.items():
@@ -100,9 +117,7 @@ def assert_buffers(model: Uniformer, expected: dict[str, torch.Tensor]) -> None:
 def test_training_step_matches_the_reference(form: str, layout: torch.memory_format) -> None:
     golden = load(form)
     model = tiny(form, golden).train()
-    logits = model(golden["input"].contiguous(memory_format=layout))
-    loss = F.cross_entropy(logits, golden["labels"])
-    assert_near(logits, golden["train/logits"])
+    loss = training_loss(model, golden["input"].contiguous(memory_format=layout), golden)
     torch.testing.assert_close(loss, golden["train/loss"], rtol=1e-5, atol=0)
     after = part(golden, "bn_after/")
     assert after.keys() == dict(model.named_buffers()).keys()
@@ -115,8 +130,9 @@ def test_training_step_matches_the_reference(form: str, layout: torch.memory_for
         torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
 
 
-def stem_gradient(model: Uniformer) -> torch.Tensor:
-    return model.patch_embed1.proj.weight.grad
+def stem_gradient(model: UniformerBase) -> torch.Tensor:
+    proj = model.patch_embed1.proj
+    return (proj[0] if isinstance(proj, torch.nn.Sequential) else proj).weight.grad
 
 
 def test_checkpointing_updates_batch_norms_once_where_the_reference_does_twice() -> None:

@@ -1,0 +1,212 @@
+"""Which videos and frame folders there are, and which of them an annotation means."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from slowfast.datasets.preparation.entries import Entry, Item, LeftOut
+from slowfast.utils.names import normalised
+
+KINDS = ("videos", "frames")
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .avi .webm .mkv .mpg .mpeg .wmv .flv .3gp .ts .mts .m2ts .ogv .vob .asf".split()
+)
+IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp".split())
+_NUMBERED = re.compile(r"(.*?)(\d+)(\.\w+)")
+
+
+@dataclass(frozen=True)
+class FrameFolder:
+    """num_frames: pictures counted. template: of their names, as in `template.format(1)`.
+
+    problem: "" or why the folder cannot be used.
+    """
+
+    num_frames: int
+    template: str = ""
+    problem: str = ""
+
+
+@dataclass
+class MediaTree:
+    """What a folder holds, in sorted order; made by `look`. Paths are relative to `root`, with "/".
+
+    videos: path → bytes. frames: path → FrameFolder. others: suffix → number of files that are neither.
+    """
+
+    root: Path
+    videos: dict[str, int] = field(default_factory=dict)
+    frames: dict[str, FrameFolder] = field(default_factory=dict)
+    others: Counter = field(default_factory=Counter)
+
+    def paths(self, kind: str) -> list[str]:
+        return list(self.videos if kind == "videos" else self.frames)
+
+    def problem(self, path: str, kind: str) -> str:
+        """Why a medium cannot stand in a list, or ""."""
+        if kind == "frames":
+            return self.frames[path].problem
+        return "" if self.videos[path] else "empty file"
+
+    def num_frames(self, path: str, kind: str) -> int | None:
+        return self.frames[path].num_frames if kind == "frames" else None
+
+
+def look(root: str | Path) -> MediaTree:
+    """Walk through a folder, following links to folders; names that begin with a dot are passed over.
+
+    Raises FileNotFoundError or ValueError if `root` is no folder, OSError if a folder in it cannot be read.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise FileNotFoundError(f"{root}: no such folder (media)")
+    if not root.is_dir():
+        raise ValueError(f"{root}: not a folder; give the folder that holds the videos or frame folders")
+    tree = MediaTree(root)
+    for folder, names, files in os.walk(root, followlinks=True, onerror=_raise):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
+        pictures = []
+        for name in sorted(files):
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith("."):
+                continue
+            if suffix in VIDEO_SUFFIXES:
+                tree.videos[str(inside / name)] = _size(os.path.join(folder, name))
+            elif suffix in IMAGE_SUFFIXES:
+                pictures.append(name)
+            else:
+                tree.others[suffix or "(no suffix)"] += 1
+        if pictures:
+            tree.frames[str(inside)] = frame_folder(pictures)
+    tree.frames = _of_one_template(tree.frames)
+    return tree
+
+
+def frame_folder(names: Sequence[str]) -> FrameFolder:
+    """Check the names of the pictures in a folder: numbered 1..n without gaps, and otherwise alike."""
+    matches = [_NUMBERED.fullmatch(name) for name in names]
+    if not all(matches):
+        odd = names[matches.index(None)]
+        return FrameFolder(len(names), problem=f"picture {odd!r} has no number at its end")
+    shapes = {(match[1], match[3]) for match in matches}
+    if len(shapes) > 1:
+        return FrameFolder(len(names), problem=f"pictures with different names: {_two(matches)}")
+    numbers = sorted(int(match[2]) for match in matches)
+    if numbers != list(range(1, len(names) + 1)):
+        return FrameFolder(len(names), problem=_gap(numbers))
+    ((before, after),) = shapes
+    shortest = min((match[2] for match in matches), key=len)
+    template = f"{before}{{:0{len(shortest)}d}}{after}"
+    if "{" in before + after or "}" in before + after or set(map(template.format, numbers)) != set(names):
+        return FrameFolder(
+            len(names), problem=f"names like {names[0]!r} follow no template such as {template!r}"
+        )
+    return FrameFolder(len(names), template)
+
+
+def choose_kind(tree: MediaTree, use: str = "auto") -> str:
+    """ "videos" or "frames": what the lists shall name. Raises ValueError where nothing or both could be meant."""
+    if use not in ("auto", *KINDS):
+        raise ValueError(f"unknown kind of media {use!r}; known: auto, {', '.join(KINDS)}")
+    here = [kind for kind in KINDS if tree.paths(kind)]
+    found = f"{len(tree.videos)} video files and {len(tree.frames)} frame folders"
+    if not here or use not in ("auto", *here):
+        others = ", ".join(f"{count} {suffix}" for suffix, count in tree.others.most_common(4))
+        raise ValueError(
+            f"{tree.root}: holds {found}" + (f" (but {others})" if others else "") + "; videos end in "
+            f"{' '.join(sorted(VIDEO_SUFFIXES))}, frames in {' '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    if use == "auto" and len(here) > 1:
+        raise ValueError(f"{tree.root}: holds {found}; say with --use videos or --use frames which to list")
+    return use if use != "auto" else here[0]
+
+
+def match(entries: Iterable[Entry], tree: MediaTree, kind: str) -> tuple[list[Item], list[LeftOut]]:
+    """Find the medium of every entry, wherever in the tree it lies.
+
+    Of several with the right name, one in a folder named like the class is taken, then the first by path. A
+    medium is listed once: the entry that names it first keeps it. Raises ValueError if nothing is found.
+    """
+    by_name = defaultdict(list)
+    for path in tree.paths(kind):
+        by_name[_bare(path, kind)].append(path)
+    items, left_out, taken = [], [], {}
+    for entry in entries:
+        found = next((by_name[name] for name in entry.names if name in by_name), [])
+        found = sorted(found, key=lambda path: not _in_class_folder(path, entry.class_name))
+        if not found:
+            reason = f"not found ({entry.where})"
+        elif found[0] in taken:
+            reason = f"listed already by {taken[found[0]]} ({entry.where})"
+        else:
+            reason = tree.problem(found[0], kind)
+        path = found[0] if found else entry.names[0]
+        if reason:
+            left_out.append(LeftOut(path, reason, entry.label, entry.split))
+            continue
+        taken[path] = entry.where
+        items.append(Item(path, entry.label, entry.split, tree.num_frames(path, kind)))
+        left_out += [LeftOut(other, f"{path} has the same name and is used") for other in found[1:]]
+    if not items:
+        first, seen = left_out[0], tree.paths(kind)
+        raise ValueError(
+            f"{tree.root}: none of the {len(left_out)} annotated videos is there; the first, {first.path!r}: "
+            f"{first.reason}. The {len(seen)} {kind} there are named like {seen[0]!r}"
+        )
+    return items, left_out
+
+
+def _in_class_folder(path: str, class_name: str) -> bool:
+    return normalised(PurePosixPath(path).parent.name) == normalised(class_name)
+
+
+def _bare(path: str, kind: str) -> str:
+    name = PurePosixPath(path)
+    return name.stem if kind == "videos" else name.name
+
+
+def _of_one_template(frames: dict[str, FrameFolder]) -> dict[str, FrameFolder]:
+    """A data set is read with one template: folders that differ from the most frequent one cannot be used."""
+    counts = Counter(folder.template for folder in frames.values() if not folder.problem)
+    if len(counts) < 2:
+        return frames
+    usual = min(counts, key=lambda template: (-counts[template], template))
+    return {
+        path: folder
+        if folder.problem or folder.template == usual
+        else replace(folder, problem=f"pictures are named {folder.template}, in most other folders {usual}")
+        for path, folder in frames.items()
+    }
+
+
+def _gap(numbers: list[int]) -> str:
+    if numbers[0] != 1:
+        return f"pictures are numbered from {numbers[0]}; they must begin with 1"
+    twice = [number for number, following in zip(numbers, numbers[1:], strict=False) if number == following]
+    if twice:
+        return f"picture {twice[0]} is there twice, with different numbers of digits"
+    missing = next(n for n, number in enumerate(numbers, start=1) if number != n)
+    return f"picture {missing} is missing: {len(numbers)} pictures, numbered up to {numbers[-1]}"
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:  # a link that leads nowhere
+        return 0
+
+
+def _two(matches: Sequence[re.Match]) -> str:
+    first = matches[0]
+    other = next(match for match in matches if (match[1], match[3]) != (first[1], first[3]))
+    return f"{first[0]!r} and {other[0]!r}"

@@ -1,0 +1,154 @@
+"""The two stories: annotation files and media → lists, and a tree of class folders → lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from slowfast.datasets.preparation import folders, lists, media, report
+from slowfast.datasets.preparation.classes import ClassNumbers
+from slowfast.datasets.preparation.conversion import Result, Task, convert
+from slowfast.datasets.preparation.entries import Entry, Item, LeftOut
+from slowfast.datasets.preparation.extraction import ExtractFrames
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where things lie and what shall be done with the media.
+
+    data_set: k400, k600, ssv1, ssv2, ucf101, hmdb51 or folders. media: folder of videos or frame folders. out:
+    folder for the lists. use: auto, videos or frames. task: what to make from every video, into the folder
+    `converted`; the lists then name what was made.
+    """
+
+    data_set: str
+    media: Path
+    out: Path
+    use: str = "auto"
+    task: Task | None = None
+    converted: Path | None = None
+    workers: int = 1
+
+
+@dataclass
+class _Media:
+    """The media folder of a plan, and what was made from its videos."""
+
+    tree: media.MediaTree
+    kind: str
+    form: lists.ListFormat
+    plan: Plan
+    results: dict[str, Result] = field(default_factory=dict)
+
+    def convert(self, paths: Sequence[str]) -> None:
+        if self.plan.task:
+            workers = self.plan.workers
+            self.results = convert(
+                self.tree.root, paths, self.plan.converted, self.plan.task, workers=workers
+            )
+
+    def usable(self, items: Sequence[Item]) -> tuple[list[Item], list[LeftOut]]:
+        """Items whose medium could be converted, if that was asked for, and whose path a list can hold.
+
+        Their paths are still those of the media found; `listed` gives those of what was made.
+        """
+        refused = {item.path: item for item in lists.unlistable(items)}
+        for item in items:
+            result = self.results.get(item.path)
+            if result and result.reason:
+                refused[item.path] = LeftOut(item.path, result.reason, item.label, item.split)
+        return [item for item in items if item.path not in refused], list(refused.values())
+
+    def listed(self, items: Sequence[Item]) -> list[Item]:
+        if not self.plan.task:
+            return list(items)
+        made = [replace(item, path=self.results[item.path].path) for item in items]
+        if not isinstance(self.plan.task, ExtractFrames):
+            return made
+        counts = [self.results[item.path].num_frames for item in items]
+        return [replace(item, num_frames=count) for item, count in zip(made, counts, strict=True)]
+
+    def image_template(self) -> str:
+        """DATA.IMAGE_TEMPLATE of the frame folders that the lists name, or "" for videos."""
+        if isinstance(self.plan.task, ExtractFrames):
+            return self.plan.task.template
+        templates = (folder.template for folder in self.tree.frames.values() if not folder.problem)
+        return next(templates, "") if self.kind == "frames" else ""
+
+
+def prepare_annotated(plan: Plan, annotated: Mapping[str, Sequence[Entry]], classes: ClassNumbers) -> str:
+    """Lists of the entries whose media are there, in `out` or its folders split1, split2, ...; returns a report.
+
+    annotated: folder below `out` ("" for itself) → entries.
+    """
+    found = _open(plan)
+    matched = {name: media.match(entries, found.tree, found.kind) for name, entries in annotated.items()}
+    used = sorted({item.path for items, _ in matched.values() for item in items})
+    found.convert(used)
+    texts = []
+    for name, (items, left_out) in matched.items():
+        usable, refused = found.usable(items)
+        texts.append(_write(found, name, usable, [*left_out, *refused], classes.names))
+    if "" not in annotated:
+        lists.write_class_names(plan.out, classes.names)
+    unused = len(found.tree.paths(found.kind)) - len(used)
+    if unused:
+        texts.append(f"{unused} {found.kind} in {plan.media} are in none of these lists")
+    return "\n".join([*texts, *_closing(found, len(classes.names))])
+
+
+def prepare_tree(
+    plan: Plan,
+    shares: folders.Shares,
+    *,
+    classes: ClassNumbers | None = None,
+    group_by: str = "",
+    seed: int = 0,
+) -> str:
+    """Lists of a tree of class folders, with a drawn split; returns a report.
+
+    Classes are numbered in the order of the folders' names, or as `classes` has them.
+    What cannot be used (copies, videos that cannot be read) is left out before the split is drawn.
+    """
+    found = _open(plan)
+    names, items, left_out = folders.read_tree(found.tree, found.kind, classes)
+    copies = []
+    if found.kind == "videos":
+        items, copies = folders.without_copies(items, found.tree)
+    folders.groups_of(items, group_by)  # a pattern that does not fit is told before hours of converting
+    found.convert([item.path for item in items])
+    items, refused = found.usable(items)
+    left_out += [*copies, *(replace(item, split="") for item in refused)]
+    items = folders.split_items(items, folders.groups_of(items, group_by), names, shares, seed)
+    text = _write(found, "", items, left_out, names)
+    return "\n".join([text, *_closing(found, len(names))])
+
+
+def _open(plan: Plan) -> _Media:
+    lists.require_writable(plan.out)
+    if plan.task and plan.use == "frames":
+        raise ValueError(
+            "--use frames: frames are extracted, and videos transcoded, from videos; leave it out"
+        )
+    tree = media.look(plan.media)
+    kind = media.choose_kind(tree, "videos" if plan.task else plan.use)
+    made = "frames" if isinstance(plan.task, ExtractFrames) else kind
+    return _Media(tree, kind, lists.list_format(plan.data_set, made), plan)
+
+
+def _write(
+    found: _Media, name: str, items: Sequence[Item], left_out: Sequence[LeftOut], class_names: Sequence[str]
+) -> str:
+    folder = found.plan.out / name
+    listed = lists.write_lists(folder, found.listed(items), left_out, class_names, found.form)
+    return report.summary(folder, listed, left_out, class_names, found.form)
+
+
+def _closing(found: _Media, num_classes: int) -> list[str]:
+    prefix = found.plan.converted if found.plan.task else found.plan.media
+    return [
+        *report.ignored(found.tree.others),
+        *report.conversion(found.results),
+        *report.usage(found.plan.out, prefix, num_classes, found.form, found.image_template()),
+    ]

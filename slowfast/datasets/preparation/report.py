@@ -1,0 +1,95 @@
+"""What was listed and what was not → lines for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+from slowfast.datasets.preparation.conversion import Result
+from slowfast.datasets.preparation.entries import UNLABELLED, Item, LeftOut
+from slowfast.datasets.preparation.lists import ListFormat, counts_table
+
+_ROWS = 20  # a table with more classes becomes one line per split
+_SHOWN = 3
+
+
+def summary(
+    folder: Path,
+    listed: Mapping[str, Sequence[Item]],
+    left_out: Sequence[LeftOut],
+    class_names: Sequence[str],
+    form: ListFormat,
+) -> str:
+    """Videos per list, per class, and the first that are left out."""
+    lines = [f"{folder}:"]
+    for split, items in listed.items():
+        note = ""
+        if split == "test" and items == listed.get("val"):
+            note = ", the validation list again"
+        if split == UNLABELLED:
+            note = ", label 0 for all: not to be scored"
+        lines.append(f"  {form.names[split]}: {len(items)} videos{note}")
+    lines += ["  " + line for line in _table(*counts_table(listed, left_out, class_names))]
+    if left_out:
+        lines.append(f"  {len(left_out)} left out, see {folder / 'missing.csv'}")
+        lines += [f"    {item.path}: {item.reason}" for item in left_out[:_SHOWN]]
+        lines += ["    ..."] if len(left_out) > _SHOWN else []
+    return "\n".join(lines)
+
+
+def ignored(others: Mapping[str, int]) -> list[str]:
+    """Files of the media folder that are neither videos nor pictures."""
+    counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+    return [f"neither videos nor pictures, not looked at: {counts}"] if counts else []
+
+
+def conversion(results: Mapping[str, Result]) -> list[str]:
+    """What was made from the videos, and which of them are damaged."""
+    if not results:
+        return []
+    made = sum(result.made for result in results.values())
+    failed = sum(bool(result.reason) for result in results.values())
+    lines = [f"converted now: {made}, earlier: {len(results) - made - failed}, impossible: {failed}"]
+    damaged = [(path, result.damage) for path, result in results.items() if result.damage]
+    if damaged:
+        lines.append(f"{len(damaged)} videos are damaged and were converted as far as they can be read:")
+        lines += [f"  {path}: {damage}" for path, damage in damaged[:_SHOWN]]
+    return lines
+
+
+def usage(out: Path, prefix: Path, num_classes: int, form: ListFormat, image_template: str) -> list[str]:
+    """The keys that a recipe needs to read these lists; image_template is "" for video files."""
+    keys = f"DATA.PATH_TO_DATA_DIR {out} DATA.PATH_PREFIX {prefix} MODEL.NUM_CLASSES {num_classes}"
+    lines = ["for the command line of tools/run_net.py:"]
+    if image_template:
+        keys += f" DATA.IMAGE_TEMPLATE '{image_template}'"
+    if form.list_template:
+        keys += f" DATA.LABEL_PATH_TEMPLATE '{form.list_template}'"
+    elif image_template:
+        lines.insert(
+            0, "frame folders are read by the data sets ssv2 (frames from the whole video) and hmdb51 (clips)"
+        )
+    return [*lines, f"  {keys}"]
+
+
+def _table(header: Sequence[str], rows: Sequence[tuple]) -> list[str]:
+    if len(rows) <= _ROWS:
+        cells = [tuple(header), *(tuple(map(str, row)) for row in rows)]
+        widths = [max(len(row[place]) for row in cells) for place in range(len(header))]
+        return [
+            "  ".join(
+                cell.ljust(width) if place == 1 else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in cells
+        ]
+    lines = [f"{len(rows)} classes; videos of a class, least / median / most:"]
+    for place, name in list(enumerate(header))[2:]:
+        counts = [row[place] for row in rows]
+        lines.append(f"  {name}: {min(counts)} / {median(counts):g} / {max(counts)}")
+    empty = [row[1] for row in rows if not any(row[2:-1])]
+    if empty:
+        more = ", ..." if len(empty) > _SHOWN else ""
+        lines.append(f"  {len(empty)} classes have no video at all: {', '.join(empty[:_SHOWN])}{more}")
+    return lines

@@ -1,0 +1,97 @@
+"""Weights into a model for a use, with their classes compared by name to those of the data first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from slowfast.datasets.annotations import read_class_names
+from slowfast.models import class_names, pretrained
+from slowfast.models.class_names import ClassMatch
+from slowfast.models.pretrained import LoadReport
+from slowfast.utils import checkpoint
+
+
+def load_for_test(
+    path: str | os.PathLike,
+    model: nn.Module,
+    *,
+    names: Sequence[str] | None,
+    names_path: str = "",
+    num_classes: int,
+) -> tuple[LoadReport, ClassMatch]:
+    """All weights of a file, the head in the order of the data's class ``names``.
+
+    ``names_path``: a file with the class names of the weights, read where they hold none. Raises ValueError for
+    weights of other classes, and for whatever else does not fit.
+    """
+    payload = checkpoint.load(path)
+    match = _match(payload, names, names_path, num_classes)
+    if match.kind == "other":
+        raise ValueError(
+            f"{path}: {match.said}\nTest it with the lists of its own classes, or, if only the spelling differs, "
+            "write its names into classes.txt beside the lists (or DATA.CLASS_NAMES_PATH)"
+        )
+    return pretrained.fit(_in_order(payload, match), model, replace_head=False), match
+
+
+def load_initial(
+    path: str | os.PathLike,
+    model: nn.Module,
+    *,
+    names: Sequence[str] | None,
+    names_path: str = "",
+    num_classes: int,
+    allow: Sequence[str] = (),
+) -> tuple[LoadReport, ClassMatch]:
+    """Weights to start training from: as `load_for_test`, but a head of other classes stays as the model has it."""
+    payload = checkpoint.load(path)
+    match = _match(payload, names, names_path, num_classes)
+    report = pretrained.fit(
+        _in_order(payload, match), model, allow=allow, other_classes=match.kind == "other"
+    )
+    return report, match
+
+
+def check_resumed(
+    path: str | os.PathLike, payload: Mapping[str, Any], names: Sequence[str] | None, num_classes: int
+) -> None:
+    """Raise ValueError where a run would go on with other classes, or with the same ones in another order.
+
+    The optimizer's state follows the numbers that classes had, so nothing is put in order here.
+    """
+    match = class_names.compare(payload.get("class_names"), names, num_classes)
+    if match.kind in ("reordered", "other"):
+        raise ValueError(
+            f"{path} cannot be resumed: {match.said}\nGo on with the lists that the run began with, or start a new run "
+            f"(another OUTPUT_DIR) with TRAIN.INIT {path}"
+        )
+
+
+def describe(report: LoadReport, match: ClassMatch) -> str:
+    """What the log says about the classes of loaded weights."""
+    if match.kind == "reordered":
+        return f"{match.said}; the rows of the head were put in the order of the data"
+    if match.kind == "other":
+        return f"{match.said}\nThe head stays as a new model has it"
+    if report.replaced:
+        return "the weights have another number of classes: the head stays as a new model has it"
+    return match.said
+
+
+def _match(
+    payload: Mapping[str, Any], names: Sequence[str] | None, names_path: str, num_classes: int
+) -> ClassMatch:
+    theirs = payload.get("class_names")
+    if theirs is None and names_path:
+        theirs = read_class_names(names_path)
+    return class_names.compare(theirs, names, num_classes)
+
+
+def _in_order(payload: Mapping[str, Any], match: ClassMatch) -> Mapping[str, Any]:
+    if match.kind != "reordered":
+        return payload
+    return class_names.reorder(pretrained.state_dict_in(payload), match.order)

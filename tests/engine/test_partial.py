@@ -1,0 +1,144 @@
+"""Scores kept while a test runs: which are taken up again, and which are not."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast.datasets.loader import EvalOrder
+from slowfast.datasets.video_dataset import ItemReport
+from slowfast.engine import partial
+from slowfast.engine.evaluator import Records
+from slowfast.engine.partial import PartialSink, fingerprint
+
+K = 3
+FACTS = {"weights": "a", "list": "b", "TEST": "c"}
+
+
+def scores(*videos):
+    """Two views of each video, with logits that tell which."""
+    ids, views = np.repeat(videos, 2), np.tile([0, 1], len(videos))
+    logits = (ids[:, None] * 10 + views[:, None] + np.arange(K)).astype(np.float32)
+    return Records(ids.astype(np.int64), views.astype(np.int64), logits)
+
+
+def reports(*videos):
+    return [ItemReport(video, video, damage="cut" if video == 2 else "") for video in videos]
+
+
+def unreadable(video):
+    return ItemReport(video, -1, ((video, "no such file"),))
+
+
+@pytest.fixture
+def sink(tmp_path):
+    """A function from facts to a sink that writes a part every 10 seconds of a clock that goes 6 a reading."""
+    ticks = iter(range(0, 10_000, 6))
+    return lambda facts=FACTS: PartialSink(K, tmp_path, facts, clock=lambda: next(ticks))
+
+
+def parts(tmp_path):
+    return sorted(path.name for path in tmp_path.glob(f"{partial.FOLDER}/*/part-*.npz"))
+
+
+def test_what_was_written_is_taken_up_and_the_rest_scored_again(sink, tmp_path):
+    first = sink()
+    assert first.done == frozenset()
+    first.add(scores(0, 1), reports(0, 1))
+    assert parts(tmp_path) == []  # too early for a part
+    first.add(scores(2, 3), reports(2, 3))
+    first.add(scores(4), reports(4))  # lost with the process
+    assert parts(tmp_path) == ["part-0000-000000.npz"]
+    again = sink()
+    assert again.done == {0, 1, 2, 3}
+    again.add(scores(4), reports(4))
+    whole = again.gather()
+    expected = scores(0, 1, 2, 3, 4)
+    for name in ("video_ids", "view_ids", "logits"):
+        assert np.array_equal(getattr(whole.records, name), getattr(expected, name))
+    assert whole.damaged == [(2, "cut")] and whole.unreadable == []
+
+
+def test_a_second_stop_adds_parts_and_overwrites_none(sink, tmp_path):
+    for video in (0, 1):
+        one = sink()
+        one.add(scores(video), reports(video))
+        one.add(scores(), [])
+    assert parts(tmp_path) == ["part-0000-000000.npz", "part-0000-000001.npz"]
+    assert sink().done == {0, 1}
+
+
+def test_an_unreadable_video_is_tried_again(sink):
+    first = sink()
+    first.add(scores(0), [*reports(0), unreadable(1)])
+    first.add(scores(), [])
+    again = sink()
+    assert again.done == {0}
+    again.add(scores(0, 1), reports(0, 1))  # its group came again, and now it can be read
+    whole = again.gather()
+    assert whole.unreadable == [] and len(whole.records) == 4
+
+
+def test_scores_of_another_test_are_not_used_and_it_is_said(sink, caplog):
+    first = sink()
+    first.add(scores(0), reports(0))
+    first.add(scores(), [])
+    with caplog.at_level("WARNING", "slowfast"):
+        assert sink(FACTS | {"weights": "other", "TEST": "other"}).done == frozenset()
+    assert "are of another test and not used: it differs in weights, TEST" in caplog.text
+
+
+def test_a_damaged_part_is_passed_over_and_said(sink, tmp_path, caplog):
+    first = sink()
+    for video in (0, 1, 2, 3):
+        first.add(scores(video), reports(video))
+    (path, *_) = tmp_path.glob(f"{partial.FOLDER}/*/part-*.npz")
+    path.write_bytes(path.read_bytes()[:100])
+    with caplog.at_level("WARNING", "slowfast"):
+        assert sink().done < {0, 1, 2, 3}
+    assert "part passed over" in caplog.text
+
+
+def test_nothing_is_left_after_the_end(sink, tmp_path):
+    one = sink()
+    assert json.loads(next(tmp_path.glob(f"{partial.FOLDER}/*/test.json")).read_text()) == FACTS
+    one.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+class Listed:
+    def __init__(self, *entries):
+        self.entries = entries
+
+    def __len__(self):
+        return len(self.entries)
+
+    def name(self, index):
+        return self.entries[index][0]
+
+    def label(self, index):
+        return self.entries[index][1]
+
+
+def test_a_fingerprint_changes_with_what_scores_follow_from():
+    def model(value=0.5):
+        layer = torch.nn.BatchNorm1d(2)
+        torch.nn.init.constant_(layer.bias, value)
+        return layer
+
+    listed = Listed(("a.mp4", 0), ("b.mp4", 1))
+    base = fingerprint(model(), listed, {"TEST": {"crops": 3}})
+    assert base == fingerprint(model(), Listed(*listed.entries), {"TEST": {"crops": 3}})
+    for other, differing in (
+        (fingerprint(model(0.6), listed, {"TEST": {"crops": 3}}), "weights"),
+        (fingerprint(model(), Listed(("a.mp4", 0), ("b.mp4", 0)), {"TEST": {"crops": 3}}), "list"),
+        (fingerprint(model(), listed, {"TEST": {"crops": 1}}), "TEST"),
+    ):
+        assert [name for name in base if base[name] != other[name]] == [differing]
+
+
+def test_groups_that_are_done_are_left_out_and_the_others_dealt():
+    left = [EvalOrder(10, 2, rank, 2, frozenset({2, 3, 4, 8, 9})) for rank in (0, 1)]
+    assert [list(order) for order in left] == [[[(0, 0), (0, 1)], [(0, 6), (0, 7)]], [[(0, 4), (0, 5)]]]
+    assert [len(order) for order in left] == [2, 1]

@@ -1,0 +1,340 @@
+"""tools/prepare_data.py from end to end: each owner's files, and class folders that train with two commands."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slowfast.datasets.annotations import read_class_names
+from slowfast.datasets.video_writer import write_video
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOL = ROOT / "tools" / "prepare_data.py"
+RECIPE = ROOT / "configs" / "debug" / "uniformer_debug.yaml"
+FOUR_FRAMES = np.broadcast_to(np.arange(4, dtype=np.uint8)[:, None, None, None] * 60, (4, 32, 48, 3))
+
+
+@pytest.fixture
+def prepare(monkeypatch, capsys):
+    """A function from the words of the command line to (exit status, what it printed, errors)."""
+    spec = importlib.util.spec_from_file_location("prepare_data", TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, words), "--workers", "1"])
+        status = tool.main()
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def make_videos(root, *paths, frames=FOUR_FRAMES):
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        codec = {".avi": "mpeg4", ".webm": "libvpx-vp9"}.get(Path(path).suffix, "libx264")
+        write_video(root / path, frames, 10, codec=codec)
+    return root
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def lines(path):
+    return path.read_text().splitlines()
+
+
+def kinetics_csv(path, split, *rows):
+    return write(
+        path, "\n".join(["label,youtube_id,time_start,time_end,split", *(f"{r},{split}" for r in rows)])
+    )
+
+
+@pytest.fixture(scope="module")
+def class_folders(tmp_path_factory):
+    """Three classes of six clips by three persons, a copy and a broken file."""
+    root = tmp_path_factory.mktemp("tree") / "videos"
+    rng = np.random.default_rng(0)
+    for name, suffix in (("jump", "mp4"), ("run fast", "avi"), ("walk", "webm")):
+        for n in range(6):
+            frames = rng.integers(0, 255, (16, 40, 48, 3), dtype=np.uint8)
+            make_videos(root, f"{name}/person{n // 2}_{n}.{suffix}", frames=frames)
+    (root / "walk" / "copy_person0.webm").write_bytes((root / "walk" / "person0_0.webm").read_bytes())
+    (root / "walk" / "empty_person0.mp4").touch()
+    return root
+
+
+def test_class_folders_train_with_two_commands(class_folders, tmp_path):
+    out = tmp_path / "lists"
+    first = [
+        TOOL,
+        "folders",
+        class_folders,
+        "--out",
+        out,
+        "--group-by",
+        r"person(\d)",
+        "--val",
+        0.3,
+        "--test",
+        0.3,
+    ]
+    done = subprocess.run([sys.executable, *map(str, first)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert lines(out / "classes.txt") == ["jump", "run fast", "walk"]
+    assert lines(out / "counts.csv")[1:] == ["0,jump,2,2,2,0", "1,run fast,2,2,2,0", "2,walk,2,2,2,2"]
+    assert lines(out / "missing.csv")[1:] == [
+        "walk/empty_person0.mp4,empty file",
+        "walk/person0_0.webm,same content as walk/copy_person0.webm",
+    ]
+    keys = done.stdout.splitlines()[-1].split()
+    assert keys[:2] == ["DATA.PATH_TO_DATA_DIR", str(out)] and keys[-2:] == ["MODEL.NUM_CLASSES", "3"]
+    second = [
+        ROOT / "tools" / "run_net.py",
+        "--cfg",
+        RECIPE,
+        *keys,
+        "OUTPUT_DIR",
+        tmp_path / "run",
+        "NUM_THREADS",
+        1,
+    ]
+    second += ["SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", 0.5, "TRAIN.BATCH_SIZE", 4]
+    done = subprocess.run([sys.executable, *map(str, second)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["num_scored"] == results["num_total"] == 6 and results["unreadable"] == []
+
+
+def test_the_loader_reads_the_lists(class_folders, tmp_path, prepare, debug_cfg):
+    from slowfast.datasets import build_loader
+
+    status, out, _ = prepare("folders", class_folders, "--out", tmp_path)
+    assert status == 0 and "train.csv: 12 videos" in out
+    where = ["DATA.PATH_TO_DATA_DIR", str(tmp_path), "DATA.PATH_PREFIX", str(class_folders)]
+    cfg = debug_cfg(*where, "MODEL.NUM_CLASSES", "3", "DATA_LOADER.NUM_WORKERS", "0")
+    loader = build_loader(cfg, "val")
+    assert sorted(label for batch in loader for label in batch.labels.tolist()) == [0, 1, 2]
+
+
+def test_the_same_seed_gives_the_same_files(class_folders, tmp_path, prepare):
+    for out, seed in (("a", 0), ("b", 0), ("c", 5)):
+        assert prepare("folders", class_folders, "--out", tmp_path / out, "--seed", seed)[0] == 0
+    a, b, c = ((tmp_path / out / "train.csv").read_bytes() for out in "abc")
+    assert a == b != c
+
+
+def test_class_folders_become_frame_folders(class_folders, tmp_path, prepare):
+    command = ["folders", class_folders, "--out", tmp_path / "lists", "--extract-frames", tmp_path / "frames"]
+    status, out, _ = prepare(*command, "--short-side", 20)
+    assert status == 0
+    line = next(line for line in lines(tmp_path / "lists" / "train.csv") if line.startswith("run fast/"))
+    folder, count, label = line.split("\t")  # a space in the path
+    assert (count, label) == ("16", "1") and len(list((tmp_path / "frames" / folder).iterdir())) == 16
+    assert f"DATA.PATH_PREFIX {tmp_path / 'frames'} " in out and "DATA.IMAGE_TEMPLATE 'img_{:05d}.jpg'" in out
+    assert "read by the data sets ssv2" in out and "LABEL_PATH_TEMPLATE" not in out
+    # Frame folders are a data set of their own: listed again, they give the same split.
+    assert prepare("folders", tmp_path / "frames", "--out", tmp_path / "again")[0] == 0
+    assert len(lines(tmp_path / "again" / "train.csv")) == len(lines(tmp_path / "lists" / "train.csv"))
+
+
+def test_a_video_that_cannot_be_read_is_left_out_before_the_split(class_folders, tmp_path, prepare):
+    bad = class_folders / "jump" / "person0_bad.mp4"
+    bad.write_bytes(b"no video")
+    try:
+        status, out, _ = prepare(
+            "folders", class_folders, "--out", tmp_path / "lists", "--transcode", tmp_path / "small"
+        )
+    finally:
+        bad.unlink()
+    assert status == 0 and "3 left out" in out and "converted now: 18, earlier: 0, impossible: 1" in out
+    assert "jump/person0_bad.mp4,not a readable video" in (tmp_path / "lists" / "missing.csv").read_text()
+    listed = [
+        line.split(",")[0]
+        for name in ("train", "val", "test")
+        for line in lines(tmp_path / "lists" / f"{name}.csv")
+    ]
+    assert len(listed) == 18 and all((tmp_path / "small" / path).suffix == ".mp4" for path in listed)
+    assert all((tmp_path / "small" / path).is_file() for path in listed)
+
+
+def test_kinetics(tmp_path, prepare):
+    media = make_videos(
+        tmp_path / "media", "abseiling/---QUuC4vJs.mp4", "x/id_2_000001_000011.webm", "extra.mp4"
+    )
+    train = kinetics_csv(tmp_path / "train.csv", "train", "abseiling,---QUuC4vJs,84,94", "marching,gone,3,13")
+    val = kinetics_csv(tmp_path / "validate.csv", "validate", "riding a bike,id_2,1,11")
+    out = tmp_path / "lists"
+    status, printed, _ = prepare(
+        "kinetics", "--set", "k400", "--train", train, "--val", val, "--media", media, "--out", out
+    )
+    assert status == 0
+    assert lines(out / "train.csv") == ["abseiling/---QUuC4vJs.mp4,341"]
+    assert lines(out / "val.csv") == lines(out / "test.csv") == ["x/id_2_000001_000011.webm,0"]
+    assert lines(out / "missing.csv")[1:] == [f"gone_000003_000013,not found ({train}:3)"]
+    assert lines(out / "counts.csv")[2] == "1,marching,0,0,0,1"
+    assert "1 videos in" in printed and "are in none of these lists" in printed
+    assert "test.csv: 1 videos, the validation list again" in printed
+
+
+def test_kinetics_600_folders_with_punctuation(tmp_path, prepare):
+    path = "val_videos/hurling_(sport)/abc_000001_000011.mp4"
+    media = make_videos(tmp_path / "media", path)
+    val = kinetics_csv(tmp_path / "val.csv", "val", "hurling (sport),abc,1,11")
+    assert (
+        prepare("kinetics", "--set", "k600", "--val", val, "--media", media, "--out", tmp_path / "lists")[0]
+        == 0
+    )
+    number = read_class_names(ROOT / "data_lists" / "k600" / "classes.txt").index("hurling sport")
+    assert lines(tmp_path / "lists" / "val.csv") == [f"{path},{number}"]
+
+
+def something(tmp_path, version):
+    names = read_class_names(ROOT / "data_lists" / f"ss{version}" / "classes.txt")
+    stem = tmp_path / f"something-something-{version}"
+    videos = {"train": {"78687": 41, "42326": 109}, "validation": {"5": 0}}
+    words = ["something", "--version", version, "--out", tmp_path / "lists"]
+    for split, option in (("train", "--train"), ("validation", "--val"), ("test", "--test")):
+        rows = videos.get(split, {"9": None})
+        if version == "v1":
+            text = "".join(
+                f"{video};{names[n]}\n" if n is not None else f"{video}\n" for video, n in rows.items()
+            )
+            words += [option, write(stem.with_name(f"{stem.name}-{split}.csv"), text)]
+        else:
+            text = [
+                {"id": video, **({"template": names[n]} if n is not None else {})}
+                for video, n in rows.items()
+            ]
+            words += [option, write(stem.with_name(f"{stem.name}-{split}.json"), json.dumps(text))]
+    return words
+
+
+def test_something_v1_from_the_frames_that_its_owner_distributes(tmp_path, prepare):
+    for video, count in {"78687": 3, "42326": 2, "5": 4, "9": 1}.items():
+        for number in range(1, count + 1):
+            write(tmp_path / "media" / video / f"{number:05d}.jpg", "")
+    names = read_class_names(ROOT / "data_lists" / "ssv1" / "classes.txt")
+    labels = write(tmp_path / "something-something-v1-labels.csv", "\n".join(names))
+    status, out, _ = prepare(*something(tmp_path, "v1"), "--media", tmp_path / "media", "--labels", labels)
+    assert status == 0
+    lists = tmp_path / "lists"
+    assert lines(lists / "somesomev1_rgb_train_split.txt") == ["78687 3 41", "42326 2 109"]
+    assert lines(lists / "somesomev1_rgb_validation_split.txt") == ["5 4 0"]
+    assert lines(lists / "somesomev1_rgb_test_split.txt") == ["9 1 0"]
+    assert "DATA.IMAGE_TEMPLATE '{:05d}.jpg' DATA.LABEL_PATH_TEMPLATE 'somesomev1_rgb_{}_split.txt'" in out
+    assert "label 0 for all: not to be scored" in out
+
+
+def test_something_v2_straight_from_its_videos(tmp_path, prepare):
+    media = make_videos(tmp_path / "media", "78687.webm", "42326.webm", "5.webm", "9.webm")
+    assert prepare(*something(tmp_path, "v2"), "--media", media)[0] == 0
+    lists = tmp_path / "lists"
+    assert lines(lists / "train.csv") == ["78687.webm,41", "42326.webm,109"]
+    assert lines(lists / "val.csv") == lines(lists / "test.csv") == ["5.webm,0"]
+    assert lines(lists / "unlabelled.csv") == ["9.webm,0"]
+
+
+def test_something_v2_extracted(tmp_path, prepare):
+    media = make_videos(tmp_path / "media", "78687.webm", "42326.webm", "5.webm")
+    command = [*something(tmp_path, "v2"), "--media", media, "--extract-frames", tmp_path / "frames"]
+    for counts in ("now: 3, earlier: 0, impossible: 0", "now: 0, earlier: 3, impossible: 0"):
+        status, out, _ = prepare(*command)
+        assert status == 0 and counts in out
+        assert lines(tmp_path / "lists" / "somesomev2_rgb_train_split.txt") == ["78687 4 41", "42326 4 109"]
+    assert (tmp_path / "frames" / "5" / "img_00004.jpg").exists()
+    assert lines(tmp_path / "lists" / "missing.csv")[1].startswith("9,not found (")
+
+
+def test_ucf101(tmp_path, prepare):
+    names = read_class_names(ROOT / "data_lists" / "ucf101" / "classes.txt")
+    folder = tmp_path / "ucfTrainTestlist"
+    write(folder / "classInd.txt", "".join(f"{n} {name}\n" for n, name in enumerate(names, start=1)))
+    for k in (1, 2, 3):
+        write(folder / f"trainlist0{k}.txt", f"YoYo/v_YoYo_g08_c0{k}.avi 101\n")
+        write(folder / f"testlist0{k}.txt", "Archery/v_Archery_g01_c01.avi\n")
+    paths = [f"UCF-101/YoYo/v_YoYo_g08_c0{k}.avi" for k in (1, 2, 3)] + [
+        "UCF-101/Archery/v_Archery_g01_c01.avi"
+    ]
+    media = make_videos(tmp_path / "media", *paths)
+    out = tmp_path / "lists"
+    assert prepare("ucf101", "--annotations", folder, "--media", media / "UCF-101", "--out", out)[0] == 0
+    for k in (1, 2, 3):
+        assert lines(out / f"split{k}" / "train.csv") == [f"YoYo/v_YoYo_g08_c0{k}.avi 100"]
+        for name in ("val.csv", "test.csv"):
+            assert lines(out / f"split{k}" / name) == ["Archery/v_Archery_g01_c01.avi 2"]
+    assert lines(out / "classes.txt") == lines(out / "split2" / "classes.txt") == names
+
+
+def hmdb(tmp_path):
+    """Annotations and videos of two videos per class: (folder of annotations, folder of videos)."""
+    names = read_class_names(ROOT / "data_lists" / "hmdb51" / "classes.txt")
+    made = make_videos(tmp_path, "one.avi")
+    for name in names:
+        for k in (1, 2, 3):
+            write(tmp_path / "split" / f"{name}_test_split{k}.txt", f"a_{name}_0.avi 1 \nb_{name}_0.avi 2 \n")
+        for letter in "ab":
+            path = tmp_path / "media" / name / f"{letter}_{name}_0.avi"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes((made / "one.avi").read_bytes())
+    return tmp_path / "split", tmp_path / "media"
+
+
+def test_hmdb51_as_videos_and_as_frames(tmp_path, prepare):
+    annotations, media = hmdb(tmp_path)
+    command = ["hmdb51", "--annotations", annotations, "--media", media, "--out"]
+    status, out, _ = prepare(*command, tmp_path / "v")
+    assert status == 0 and "51 classes; videos of a class, least / median / most:" in out
+    assert lines(tmp_path / "v" / "split3" / "train.csv")[0] == "brush_hair/a_brush_hair_0.avi 0"
+    assert lines(tmp_path / "v" / "split3" / "test.csv")[50] == "wave/b_wave_0.avi 50"
+    assert prepare(*command, tmp_path / "f", "--extract-frames", tmp_path / "frames")[0] == 0
+    assert lines(tmp_path / "f" / "split1" / "val.txt")[50] == "wave/b_wave_0 4 50"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda p: (p / "empty").mkdir(), "holds 0 video files and 0 frame folders"),
+        (lambda p: make_videos(p / "empty", "run/a.mp4"), "only one class folder, 'run'"),
+        (lambda p: write(p / "lists", "a file"), "cannot write to the output folder"),
+    ],
+)  # fmt: skip
+def test_what_a_user_can_mend_is_told_in_one_message(tmp_path, prepare, make, said):
+    make(tmp_path)
+    status, _, error = prepare("folders", tmp_path / "empty", "--out", tmp_path / "lists")
+    assert status == 2 and error.startswith("prepare_data: error: ") and said in error
+
+
+@pytest.mark.parametrize("option", ["--gop", "--short-side"])
+def test_options_without_what_they_are_for_are_refused(class_folders, tmp_path, prepare, option):
+    status, _, error = prepare("folders", class_folders, "--out", tmp_path / "lists", option, "32")
+    assert status == 2 and f"{option} is for --" in error
+
+
+def test_frames_are_not_made_from_frames(class_folders, tmp_path, prepare):
+    command = ["folders", class_folders, "--out", tmp_path / "lists", "--extract-frames", tmp_path / "frames"]
+    status, _, error = prepare(*command, "--use", "frames")
+    assert status == 2 and "--use frames: frames are extracted" in error
+
+
+def test_annotations_of_another_set_are_refused(tmp_path, prepare):
+    val = kinetics_csv(tmp_path / "val.csv", "val", *(f"class {n},id{n},1,11" for n in range(8)))
+    media = make_videos(tmp_path / "media", "id1.mp4")
+    status, _, error = prepare(
+        "kinetics", "--set", "k400", "--val", val, "--media", media, "--out", tmp_path / "out"
+    )
+    assert status == 2 and f"{val}:2: unknown class 'class 0'" in error
+    assert "is this the annotation of another data set?" in error
+
+
+def test_help_has_examples_of_every_command():
+    done = subprocess.run([sys.executable, str(TOOL), "--help"], capture_output=True, text=True, check=True)
+    for command in ("kinetics", "something", "ucf101", "hmdb51", "folders"):
+        assert f"prepare_data.py {command} " in done.stdout
