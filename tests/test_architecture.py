@@ -270,7 +270,8 @@ def test_functions_and_files_stay_short():
 
 @pytest.mark.skipif(os.name == "nt", reason="files have no executable bit there")
 @pytest.mark.parametrize(
-    "name", [".ci/run", "tools/run_net.py", "tools/prepare_data.py", "tools/reproduce.py", "tools/make_tables.py"]
+    "name",
+    [".ci/run", "tools/make_tables.py", "tools/prepare_data.py", "tools/reproduce.py", "tools/run_net.py"],
 )
 def test_scripts_can_be_started(name):
     assert os.access(ROOT / name, os.X_OK)

@@ -1,0 +1,108 @@
+"""Tables of the published experiments: what each costs, what was published, and what was measured here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+HEADER = (
+    "recipe", "parameters (M)", "GFLOPs a view", "GFLOPs in all", "published GFLOPs", "views",
+    "published top-1", "top-1 here", "published weights",
+)  # fmt: skip
+NUM_SPLITS = 3
+MARKERS = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One experiment. ``name`` is "data set/recipe"; ``published`` its entry of published.json; ``views`` are (frames,
+    crops, clips); ``results`` are the contents of result files by name: "" for the row itself, "split1" to "split3".
+    """
+
+    name: str
+    published: dict
+    parameters: int
+    macs_per_view: int
+    views: tuple[int, int, int]
+    results: dict[str, dict]
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set, and of the folder of its recipes."""
+        return self.name.split("/")[0]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all views."""
+        return self.macs_per_view * self.views[1] * self.views[2]
+
+
+def fill(text: str, rows: Sequence[Row]) -> str:
+    """``text`` with what stands between ``<!-- table NAME -->`` and ``<!-- end -->`` made anew from ``rows``.
+
+    NAME is a data set, or ``flops`` for the rows whose published cost is off by more than rounding (flag F18).
+    Raises ValueError where a data set of the rows has no table, or a table no rows.
+    """
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    tables = {name: _table([row for row in rows if row.dataset == name]) for name in datasets}
+    tables["flops"] = _off_in_cost([row for row in rows if "F18" in row.published["flags"]])
+    marked = [match[2] for match in MARKERS.finditer(text)]
+    if sorted(marked) != sorted(tables):
+        raise ValueError(
+            f"tables are marked for {', '.join(sorted(marked)) or 'nothing'}; there must be one each for "
+            f"{', '.join(sorted(tables))}: <!-- table NAME --> and <!-- end -->"
+        )
+    return MARKERS.sub(lambda match: f"{match[1]}{tables[match[2]]}\n{match[3]}", text)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    lines = [HEADER, ["---"] * len(HEADER), *map(_cells, rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cells(row: Row) -> list[str]:
+    published = row.published
+    frames, crops, clips = row.views
+    return [
+        f"[{row.name.split('/')[1]}](configs/{row.name}.yaml)",
+        f"{row.parameters / 1e6:.1f}",
+        f"{row.macs_per_view / 1e9:.1f}",
+        f"{row.macs / 1e9:.1f}",
+        f"{published['gflops']:g}",
+        f"{frames}x{crops}x{clips}",
+        f"{published['top1']:.1f}",
+        _measured(row),
+        _weights(published),
+    ]
+
+
+def _measured(row: Row) -> str:
+    """The top-1 of the row's result file; of all three splits their mean; a dash where nothing was measured."""
+    splits = [row.results.get(f"split{number}") for number in range(1, NUM_SPLITS + 1)]
+    if all(splits):
+        return f"{mean(result['video']['top1'] for result in splits):.1f} (mean of splits 1-{NUM_SPLITS})"
+    result = row.results.get("")
+    if result is None:
+        return "-"
+    number, expected = result["num_scored"], row.published["num_test_videos"]
+    of = "" if number == expected else f" ({number} of {expected} videos)"
+    return f"{result['video']['top1']:.1f}{of}"
+
+
+def _weights(published: dict) -> str:
+    if not published["weights_published"]:
+        return "none"
+    name = f"`{published['weights_name']}`, " if published["weights_name"] else ""
+    return f"{name}[Google Drive]({published['weights_hosted_at']})"
+
+
+def _off_in_cost(rows: Sequence[Row]) -> str:
+    """A line for each row: count, published figure, and how far they are apart."""
+    lines = ["| recipe | counted | published | difference |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        counted, published = row.macs / 1e9, row.published["gflops"]
+        difference = 100 * (counted / published - 1)
+        lines.append(f"| {row.name} | {counted:.2f} | {published:g} | {difference:+.1f} % |")
+    return "\n".join(lines)
