@@ -52,6 +52,13 @@ def test_a_result_file_gives_the_number_and_says_when_videos_are_missing():
     assert line_of(part)[7] == "78.3 (19000 of 19787 videos)"
 
 
+def test_a_result_that_fails_its_comparison_says_so():
+    failed = {**result(60.0, 19000), "published": {"verdict": "FAIL"}}
+    assert line_of(row("k400/uniformer_s8x8", **{"": failed}))[7] == "60.0 (19000 of 19787 videos, not reproduced)"
+    passed = {**result(78.3), "published": {"verdict": "PASS"}}
+    assert line_of(row("k400/uniformer_s8x8", **{"": passed}))[7] == "78.3"
+
+
 def test_three_splits_give_their_mean_and_fewer_give_none():
     splits = {f"split{number}": result(97.0 + number) for number in (1, 2, 3)}
     assert line_of(row("ucf101/uniformer_s16x4_prek400", **splits))[7] == "99.0 (mean of splits 1-3)"

@@ -59,6 +59,8 @@ def expected(key):
     settings["SOLVER.REFERENCE_BATCH"] = settings["TRAIN.BATCH_SIZE"]
     if dataset in FRAME_FOLDERS:  # published code hands on B, G, R as its image reader gives it
         settings["DATA.REVERSE_INPUT_CHANNEL"] = True
+    if settings["MODEL.MODEL_NAME"] == "Uniformer_light_ls_fp32":  # published code ignores what is missing
+        settings["TRAIN.INIT_ALLOW"] = ["*.gamma_*"]
     if dataset in SPLITS:
         settings["DATA.SPLIT"] = 1
     if dataset in DATASETS:

@@ -87,8 +87,10 @@ def _measured(row: Row) -> str:
     if result is None:
         return "-"
     number, expected = result["num_scored"], row.published["num_test_videos"]
-    of = "" if number == expected else f" ({number} of {expected} videos)"
-    return f"{result['video']['top1']:.1f}{of}"
+    remarks = [] if number == expected else [f"{number} of {expected} videos"]
+    if result.get("published", {}).get("verdict") == "FAIL":
+        remarks.append("not reproduced")
+    return f"{result['video']['top1']:.1f}" + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def _weights(published: dict) -> str:
