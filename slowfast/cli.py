@@ -21,28 +21,30 @@ EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PAT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0, or 2 where the user can mend what stopped it.
-
-    1 is for a published figure that was not reproduced.
-
-    Such an error is told on stderr in one message; with SLOWFAST_DEBUG=1 in the environment it keeps its
-    traceback.
-    """
+    """Run a command and return its exit status: that of `exit_status`, or 1 for a figure that was not reproduced."""
     parser = _parser()
     args, opts = parser.parse_known_args(sys.argv[1:] if argv is None else list(argv))
     opts = [word for word in opts if word != "--opts"]
     unknown = [word for word in opts if word.startswith("--")]
     if unknown:
         parser.error(f"unknown option {unknown[0]}; settings are given as KEY VALUE, without dashes")
+    return exit_status("slowfast", lambda: args.command(args, opts))
+
+
+def exit_status(name: str, command: Callable[[], int], when_interrupted: str = "") -> int:
+    """Run a command for a person: its own status, 130 if it was interrupted, or 2 where they can mend what stopped it.
+
+    Such an error is told on stderr in one message; with SLOWFAST_DEBUG=1 in the environment it keeps its traceback.
+    """
     try:
-        return args.command(args, opts)
+        return command()
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get(DEBUG) == "1":
             raise
-        print(f"slowfast: error: {error}\n({DEBUG}=1 shows where it was found)", file=sys.stderr)
+        print(f"{name}: error: {error}\n({DEBUG}=1 shows where it was found)", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("slowfast: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted{when_interrupted}", file=sys.stderr)
         return 130
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from slowfast.cli import DEBUG, USER_ERROR
+from slowfast.cli import exit_status
 from slowfast.datasets.preparation import owners
 from slowfast.datasets.preparation.classes import ClassNumbers
 from slowfast.datasets.preparation.extraction import ExtractFrames
@@ -182,17 +182,12 @@ def _common(command: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     args = parser().parse_args()
-    try:
+
+    def command() -> int:
         print(args.function(args))
-    except (ValueError, OSError, RuntimeError) as error:
-        if os.environ.get(DEBUG) == "1":
-            raise
-        print(f"prepare_data: error: {error}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print("prepare_data: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return exit_status("prepare_data", command, "; the same command goes on from here")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def convert(root: Path, paths: Sequence[str], out: Path, task: Task, *, workers:
     """path → Result for every video of `paths`, which lie in `root`, in the order of `paths`.
 
     Videos that cannot be read have a Result with the reason. Raises ValueError if `out` lies in `root` or
-    root in it, OSError if the system refuses to write, RuntimeError if a worker process was killed; what is
+    root in it, OSError if the system refuses to write, ChildProcessError if a worker process was killed; what is
     finished by then stays, and the next call goes on from it.
     """
     _check_apart(root, out)
@@ -119,7 +119,7 @@ def _run(jobs: list[tuple], workers: int) -> Iterator[tuple[str, Result]]:
         for future in as_completed([pool.submit(convert_one, job) for job in jobs]):
             yield future.result()
     except BrokenProcessPool as error:
-        raise RuntimeError(
+        raise ChildProcessError(
             "a worker process was killed, perhaps for lack of memory; the same command goes on from here, "
             "with --workers 1 one video at a time"
         ) from error
