@@ -131,10 +131,11 @@ def test_dummy_labels_give_a_submission_and_no_accuracy(trained, frames, tmp_pat
     lists = tmp_path / "lists"
     lists.mkdir()
     names = sorted(path.name for path in (frames / "videos").iterdir())
-    (lists / "test.csv").write_text("".join(f"{name} {NUM_FRAMES} 0\n" for name in names))
+    (lists / "unlabelled.csv").write_text("".join(f"{name} {NUM_FRAMES} 0\n" for name in names))
     (lists / "classes.txt").write_text("".join(f"Doing {number}\n" for number in range(8)))
     words = [*data_of(frames), "DATA.PATH_TO_DATA_DIR", lists, "TRAIN.ENABLE", "False",
-             "TEST.CHECKPOINT_FILE_PATH", trained[0] / "best.pyth", "TEST.NUM_ENSEMBLE_VIEWS", "1"]  # fmt: skip
+             "TEST.CHECKPOINT_FILE_PATH", trained[0] / "best.pyth", "TEST.NUM_ENSEMBLE_VIEWS", "1",
+             "TEST.LIST", "unlabelled.csv"]  # fmt: skip
     out = tmp_path / "out"
     results = run(out, *words, "TEST.NUM_TEMPORAL_CLIPS", "[2]")
     assert results["video"] == results["clip"] == {} and results["num_scored"] == 24

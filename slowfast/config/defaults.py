@@ -93,6 +93,8 @@ def _test(cfg: CfgNode) -> None:
     cfg.TEST = CfgNode()
     cfg.TEST.ENABLE = True  # test, after training where both are enabled
     cfg.TEST.DATASET = "kinetics"  # name of the data set for testing, as above
+    # The list to test, a file of PATH_TO_DATA_DIR, instead of the data set's own, such as unlabelled.csv (here)
+    cfg.TEST.LIST = ""
     cfg.TEST.BATCH_SIZE = 8  # views per step and shard, shared by its GPUs; validation uses it too
     cfg.TEST.NUM_ENSEMBLE_VIEWS = 10  # clips per video, spread over time
     # Further numbers of clips, each scored as a test with it alone would be, from the same pass over the videos:
@@ -231,6 +233,8 @@ def _model(cfg: CfgNode) -> None:
     cfg.MODEL.DROPOUT_RATE = 0.5  # without effect on UniFormer, see UNIFORMER.HEAD_DROPOUT_RATE
     cfg.MODEL.USE_CHECKPOINT = False  # recompute activations in the backward pass: less memory, more time
     cfg.MODEL.CHECKPOINT_NUM = [0, 0, 0, 0]  # in the first n blocks of each stage
+    # Test weights whose head has more rows than there are classes with the first ones of them (here)
+    cfg.MODEL.SLICE_HEAD = False
     cfg.MODEL.WEIGHTS_DIR = "path_to_models"  # folder where published names of weights are looked up (here)
     # Class names of weights that hold none, as published ones do; compared with those of the lists; "": none (here)
     cfg.MODEL.CLASS_NAMES_PATH = ""

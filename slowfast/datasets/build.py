@@ -194,6 +194,8 @@ def _find_list(cfg, split: str, kind: Kind) -> str:
 
 
 def _list_paths(cfg, split: str, kind: Kind, folder: str) -> list[str]:
+    if split == "test" and cfg.TEST.LIST:
+        return [os.path.join(folder, cfg.TEST.LIST)]
     names = [f"{split}.csv"]
     if kind.template_words:
         names.insert(0, cfg.DATA.LABEL_PATH_TEMPLATE.format(kind.template_words[SPLITS.index(split)]))

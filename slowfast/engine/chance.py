@@ -39,8 +39,8 @@ class ChanceWatch:
     It looks at the first view of each video, so it may say what the merged scores then do not confirm.
     """
 
-    def __init__(self, num_classes: int, warn: Callable[[str], None]) -> None:
-        self._num_classes, self._warn = num_classes, warn
+    def __init__(self, num_classes: int, warn: Callable[[str], None], num_videos: int = NUM_VIDEOS) -> None:
+        self._num_classes, self._warn, self._num_videos = num_classes, warn, num_videos
         self._predicted: list[int] = []
         self._labels: list[int] = []
         self._done = False
@@ -51,7 +51,7 @@ class ChanceWatch:
             return
         self._predicted += logits.argmax(dim=1).tolist()
         self._labels += labels.tolist()
-        if len(self._labels) >= NUM_VIDEOS:
+        if len(self._labels) >= self._num_videos:
             self._done = True
             said = complaint(self._predicted, self._labels, self._num_classes)
             if said:

@@ -159,9 +159,9 @@ def check_scored(
     """Raise ValueError if there is nothing to measure: no video could be read, or scores are not finite."""
     if not len(scored.video_ids):
         index, reason = evaluation.unreadable[0] if evaluation.unreadable else (0, "its views are incomplete")
+        hint = "; is DATA.PATH_PREFIX right?" if "no such" in reason else ""
         raise ValueError(
-            f"none of the {num_total} videos could be scored, such as {name_of(index)}: {reason}; "
-            "is DATA.PATH_PREFIX right?"
+            f"none of the {num_total} videos could be scored, such as {name_of(index)}: {reason}{hint}"
         )
     finite = np.isfinite(evaluation.records.logits).all(axis=1)
     if not finite.all():

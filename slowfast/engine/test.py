@@ -50,6 +50,7 @@ def test(cfg) -> dict:
         names=getattr(loader.dataset, "class_names", None),
         names_path=cfg.MODEL.CLASS_NAMES_PATH,
         num_classes=cfg.MODEL.NUM_CLASSES,
+        slice_head=cfg.MODEL.SLICE_HEAD,
     )
     session.log.info("testing %s\n%s", path, report.table())
     session.log.info(weights.describe(report, classes))
@@ -60,7 +61,8 @@ def test(cfg) -> dict:
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.EvalMonitor(recorder, "test", log_period=cfg.LOG_PERIOD)
     board.start(len(loader))
-    watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, session.log.warning)
+    share = chance.NUM_VIDEOS // distributed.world_size()
+    watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, session.log.warning, share)
 
     def progress(logits: torch.Tensor, labels: torch.Tensor) -> None:
         board.step()
@@ -104,7 +106,7 @@ def _sink(cfg, session: Session, model: torch.nn.Module, dataset) -> PartialSink
 def _checkpoint_path(cfg, session: Session) -> str:
     """The checkpoint to test, in the published order: named, best, newest of the run, the one training began with."""
     if cfg.TEST.CHECKPOINT_FILE_PATH:
-        return str(pretrained.resolve_weights(cfg.TEST.CHECKPOINT_FILE_PATH, cfg.MODEL.WEIGHTS_DIR))
+        return str(pretrained.resolve_weights(cfg.TEST.CHECKPOINT_FILE_PATH, cfg.MODEL.WEIGHTS_DIR, for_training=False))
     best = checkpoint.best_path(session.output_dir)
     if cfg.TEST.TEST_BEST and not best.exists():
         raise FileNotFoundError(
@@ -114,7 +116,7 @@ def _checkpoint_path(cfg, session: Session) -> str:
     path = best if cfg.TEST.TEST_BEST else checkpoint.newest(session.output_dir / checkpoint.FOLDER)
     named = cfg.TRAIN.INIT or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if not path and named:
-        path = pretrained.resolve_weights(named, cfg.MODEL.WEIGHTS_DIR)
+        path = pretrained.resolve_weights(named, cfg.MODEL.WEIGHTS_DIR, for_training=False)
     if not path:
         raise FileNotFoundError(
             f"nothing to test: {session.output_dir / checkpoint.FOLDER} holds no checkpoint; "

@@ -22,11 +22,13 @@ def load_for_test(
     names: Sequence[str] | None,
     names_path: str = "",
     num_classes: int,
+    slice_head: bool = False,
 ) -> tuple[LoadReport, ClassMatch]:
     """All weights of a file, the head in the order of the data's class ``names``.
 
-    ``names_path``: a file with the class names of the weights, read where they hold none. Raises ValueError for
-    weights of other classes, and for whatever else does not fit.
+    ``names_path``: a file with the class names of the weights, read where they hold none. ``slice_head``: of a head
+    without class names that has more rows than ``num_classes``, take the first. Raises ValueError for weights of other
+    classes, and for whatever else does not fit.
     """
     payload = checkpoint.load(path)
     match = _match(payload, names, names_path, num_classes)
@@ -35,7 +37,10 @@ def load_for_test(
             f"{path}: {match.said}\nTest it with the lists of its own classes, or, if only the spelling differs, "
             "write its names into classes.txt beside the lists (or DATA.CLASS_NAMES_PATH)"
         )
-    return pretrained.fit(_in_order(payload, match), model, replace_head=False), match
+    fitting = _in_order(payload, match)
+    if match.kind == "unknown":
+        fitting = _first_rows(path, fitting, num_classes, slice_head)
+    return pretrained.fit(fitting, model, replace_head=False), match
 
 
 def load_initial(
@@ -89,6 +94,25 @@ def _match(
     if theirs is None and names_path:
         theirs = read_class_names(names_path)
     return class_names.compare(theirs, names, num_classes)
+
+
+def _first_rows(
+    path: str | os.PathLike, payload: Mapping[str, Any], num_classes: int, slice_head: bool
+) -> Mapping[str, Any]:
+    """The weights with a head of ``num_classes`` rows, where it has more and ``slice_head`` says to cut it."""
+    state = pretrained.state_dict_in(payload)
+    rows = max((len(state[name]) for name in pretrained.HEAD_NAMES if name in state), default=0)
+    if rows <= num_classes:
+        return payload
+    if not slice_head:
+        raise ValueError(
+            f"{path}: the head has {rows} rows, the data {num_classes} classes. If the classes of the data are the "
+            f"first {num_classes} of the weights, as may be with a published HMDB51 file whose recipe said 101, write "
+            "MODEL.SLICE_HEAD True; else test with the lists of the classes that the weights were trained on"
+        )
+    return {
+        name: value[:num_classes] if name in pretrained.HEAD_NAMES else value for name, value in state.items()
+    }
 
 
 def _in_order(payload: Mapping[str, Any], match: ClassMatch) -> Mapping[str, Any]:

@@ -153,7 +153,7 @@ def inflate(weight: Tensor, num_frames: int, rule: Literal["average", "centre"] 
     raise ValueError(f"inflation rule {rule!r} is unknown; known: average, centre")
 
 
-def resolve_weights(name_or_path: str, weights_dir: str | Path) -> Path | str:
+def resolve_weights(name_or_path: str, weights_dir: str | Path, for_training: bool = True) -> Path | str:
     """The file that a name or a path means: a published name is looked up in `weights_dir` as <name>.pth.
 
     URL-like names ("https://...") come back as they are. Raises FileNotFoundError, saying where the authors
@@ -165,7 +165,8 @@ def resolve_weights(name_or_path: str, weights_dir: str | Path) -> Path | str:
     path = Path(weights_dir) / f"{name_or_path}.pth" if published else Path(name_or_path)
     if path.is_file():
         return path
-    raise FileNotFoundError(_how_to_get(name_or_path, path, published))
+    without = ' To train from scratch write TRAIN.INIT "" UNIFORMER.PRETRAIN_NAME ""' if for_training else ""
+    raise FileNotFoundError(_how_to_get(name_or_path, path, published) + without)
 
 
 def _sort(
@@ -228,14 +229,11 @@ def _how_to_get(name: str, path: Path, published: bool) -> str:
     if published:
         return (
             f"{path} does not exist: put the published file {name}.pth there (its authors host it at "
-            f"{PUBLISHED_AT}), "
-            'or name its folder in MODEL.WEIGHTS_DIR. To train from scratch write TRAIN.INIT "" '
-            'UNIFORMER.PRETRAIN_NAME ""'
+            f"{PUBLISHED_AT}), or name its folder in MODEL.WEIGHTS_DIR."
         )
     near = difflib.get_close_matches(name, PUBLISHED_NAMES, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return (
         f"weights {name!r} do not exist: no such file, nor a published name. {hint}Published names: "
-        f'{", ".join(PUBLISHED_NAMES)} (hosted at {PUBLISHED_AT}). To train from scratch write TRAIN.INIT "" '
-        'UNIFORMER.PRETRAIN_NAME ""'
+        f"{', '.join(PUBLISHED_NAMES)} (hosted at {PUBLISHED_AT})."
     )

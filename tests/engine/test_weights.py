@@ -63,6 +63,18 @@ def test_a_head_in_another_order_is_put_in_the_order_of_the_data(saved, model):
     assert "were put in the order of the data" in weights.describe(report, match)
 
 
+def test_a_head_with_more_rows_is_cut_only_where_told(debug_cfg, tmp_path):
+    wide = build_model(debug_cfg("MODEL.NUM_CLASSES", "11", "DATA.CLASS_NAMES_PATH", ""))
+    path = tmp_path / "wide.pyth"
+    checkpoint.save({"model_state": wide.state_dict()}, path)
+    model = build_model(debug_cfg())
+    with pytest.raises(ValueError, match="the head has 11 rows, the data 8 classes.*MODEL.SLICE_HEAD True"):
+        load(weights.load_for_test, path, model)
+    report, _ = load(weights.load_for_test, path, model, slice_head=True)
+    assert torch.equal(model.head.weight, wide.head.weight[:8])
+    assert torch.equal(model.head.bias, wide.head.bias[:8]) and not report.replaced
+
+
 def test_other_classes_are_refused_for_a_test_and_leave_the_head_alone_for_a_start(saved, model):
     path = saved(["jump", *NAMES[1:]])
     torch.nn.init.constant_(model.head.bias, 7.0)
