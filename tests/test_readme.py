@@ -1,10 +1,17 @@
 """What the documents show is what works."""
 
+import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
+from slowfast.datasets.video_writer import write_video
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), ROOT / "data_lists" / "README.md"]
@@ -41,6 +48,34 @@ def test_every_key_the_readme_names_exists():
     for section, key in set(re.findall(r"\b([A-Z_]+)\.([A-Z_]{3,})\b", text)):
         if section in get_cfg():
             assert key in get_cfg()[section], f"{section}.{key}"
+
+
+def test_own_videos_in_the_two_commands_of_the_readme(tmp_path):
+    """As they stand there, but for the size of the model and the device."""
+    text = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"```\n(python tools/prepare_data.py folders.*?)```", text, re.DOTALL)
+    prepare, train = (shlex.split(line) for line in block.replace("\\\n", " ").splitlines() if line.strip())
+    rng = np.random.default_rng(0)
+    for label in range(12):
+        for number in range(6):
+            path = tmp_path / "my_videos" / f"class {label}" / f"{number}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_video(path, rng.integers(0, 256, (8, 48, 64, 3), dtype=np.uint8), 25)
+    smaller = {
+        "NUM_GPUS": 0, "TRAIN.BATCH_SIZE": 8, "SOLVER.MAX_EPOCH": 1, "SOLVER.WARMUP_EPOCHS": 0, "TEST.BATCH_SIZE": 8,
+        "UNIFORMER.DEPTH": "[1,1,1,1]", "UNIFORMER.EMBED_DIM": "[8,8,16,16]", "UNIFORMER.HEAD_DIM": 8,
+        "DATA.TRAIN_CROP_SIZE": 32, "DATA.TEST_CROP_SIZE": 32, "DATA_LOADER.NUM_WORKERS": 0,
+    }  # fmt: skip
+    train += [str(word) for pair in smaller.items() for word in pair]
+    for words in (prepare, train):
+        words = [
+            sys.executable,
+            *(str(ROOT / word) if word.startswith(("tools/", "configs/")) else word for word in words[1:]),
+        ]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "runs" / "mine" / "results.json").read_text())
+    assert results["num_scored"] == results["num_total"] >= 12 and results["views"] == "8x1x4"
 
 
 def test_class_names_of_kinetics_are_in_the_published_order():
