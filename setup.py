@@ -33,6 +33,6 @@ setup(
         "tensorboard",
         "tqdm",
     ],
-    extras_require={"dev": ["hypothesis", "pytest", "ruff"]},
+    extras_require={"dev": ["hypothesis", "matplotlib", "pytest", "ruff"]},
     entry_points={"console_scripts": ["slowfast = slowfast.cli:main"]},
 )
