@@ -117,7 +117,7 @@ def report(row: str, published: Published, verdict: Verdict, summary: Mapping[st
         verdict.word + "".join(f"; {reason}" for reason in verdict.reasons),
     ]
     if verdict.passed:
-        overrides = verdict.checks[-1]
+        overrides = verdict.check("overrides")
         return lines + ([f"changed on the command line: {overrides.said}"] if overrides.likely else [])
     lines += [f"likely cause: {check.name}: {check.said}" for check in verdict.causes()]
     if not verdict.causes():

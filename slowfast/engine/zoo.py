@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from slowfast.engine.verdict import views_text
+
 HEADER = (
     "recipe", "parameters (M)", "GFLOPs a view", "GFLOPs in all", "published GFLOPs", "views",
     "published top-1", "top-1 here", "published weights",
@@ -64,14 +66,13 @@ def _table(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> list[str]:
     published = row.published
-    frames, crops, clips = row.views
     return [
         f"[{row.name.split('/')[1]}](configs/{row.name}.yaml)",
         f"{row.parameters / 1e6:.1f}",
         f"{row.macs_per_view / 1e9:.1f}",
         f"{row.macs / 1e9:.1f}",
         f"{published['gflops']:g}",
-        f"{frames}x{crops}x{clips}",
+        views_text(*row.views),
         f"{published['top1']:.1f}",
         _measured(row),
         _weights(published),
