@@ -31,7 +31,11 @@ def views_text(frames: int, crops: int, clips: int) -> str:
 
 @dataclass(frozen=True)
 class Published:
-    """The published side of a row: top-1 in percent, and the test that gave it."""
+    """The published side of a row: top-1 in percent, and the test that gave it.
+
+    Of a row with several test lists ``split`` says which one is meant, from 1, and ``videos_of_splits`` how many
+    videos each has.
+    """
 
     top1: float
     dataset: str
@@ -39,6 +43,8 @@ class Published:
     crops: int
     clips: int
     num_test_videos: int
+    split: int | None = None
+    videos_of_splits: tuple[int, ...] = ()
 
     @property
     def views(self) -> str:
