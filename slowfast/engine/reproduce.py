@@ -42,7 +42,7 @@ def read_published(recipe: str | os.PathLike, split: int) -> tuple[str, Publishe
     if not Path(recipe).is_file():
         raise FileNotFoundError(f"the recipe {recipe} does not exist (looked for it from {os.getcwd()})")
     recipe = Path(recipe).resolve()
-    path = recipe.parents[1] / PUBLISHED_FILE
+    path = recipe.parent.parent / PUBLISHED_FILE
     row = f"{recipe.parent.name}/{recipe.stem}"
     if not path.is_file():
         raise FileNotFoundError(
@@ -69,14 +69,14 @@ def published_names(recipe: str | os.PathLike) -> str:
     """The class names of a row's published weights, which hold none: data_lists/<set>/classes.txt beside the folder
     of the recipes; "" if it is not there."""
     recipe = Path(recipe).resolve()
-    path = recipe.parents[2] / "data_lists" / recipe.parent.name / "classes.txt"
+    path = recipe.parent.parent.parent / "data_lists" / recipe.parent.name / "classes.txt"
     return str(path) if path.is_file() else ""
 
 
 def default_result_file(recipe: str | os.PathLike, row: str, published: Published) -> Path:
     """Where tools/make_tables.py looks for a row's result: results/ beside the folder of the recipes."""
     part = f"split{published.split}" if published.split else ""
-    return Path(recipe).resolve().parents[2] / "results" / zoo.result_name(row, part)
+    return Path(recipe).resolve().parent.parent.parent / "results" / zoo.result_name(row, part)
 
 
 def overridden(cfg, recipe_cfg, keys: Sequence[str]) -> dict[str, Any]:

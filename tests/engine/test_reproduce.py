@@ -21,7 +21,8 @@ from slowfast import cli
 from slowfast.config import load_cfg
 from slowfast.datasets.build import build_device_stage, build_loader
 from slowfast.datasets.video_writer import write_video
-from slowfast.engine.reproduce import overridden
+from slowfast.engine.reproduce import default_result_file, overridden, published_names
+from slowfast.engine.verdict import Published
 from slowfast.models.build import build_model
 from slowfast.utils import checkpoint
 
@@ -246,6 +247,13 @@ def test_settings_that_change_no_test_are_no_overrides():
     opts = [str(word) for pair in words.items() for word in pair]
     cfg = load_cfg(ROOT / "configs" / "debug" / "uniformer_debug.yaml", opts)
     assert overridden(cfg, recipe_cfg, list(words)) == {"DATA.TEST_CROP_SIZE": 40}
+
+
+def test_places_beside_a_recipe_do_not_depend_on_where_a_run_is_started():
+    published = Published(90.0, "toy", 4, 3, 2, 100)
+    assert default_result_file("/a/configs/toy/t.yaml", "toy/t", published) == Path("/a/results/toy/t.json")
+    assert default_result_file("/t.yaml", "/t", published).name == "t.json"  # not deep enough, and no crash
+    assert published_names("/t.yaml") == ""
 
 
 class TestMistakes:
