@@ -14,6 +14,7 @@ from typing import Any
 
 from slowfast import __version__
 from slowfast.config import load_cfg
+from slowfast.config.sources import read_pairs
 
 USER_ERROR = 2  # exit status of a run that ends with a message for its user
 DEBUG = "SLOWFAST_DEBUG"
@@ -28,7 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = [word for word in opts if word.startswith("--")]
     if unknown:
         parser.error(f"unknown option {unknown[0]}; settings are given as KEY VALUE, without dashes")
-    return exit_status("slowfast", lambda: args.command(args, opts))
+
+    def command() -> int:
+        read_pairs(opts)  # an odd number is told before words of ours join those of the user
+        return args.command(args, opts)
+
+    return exit_status("slowfast", command)
 
 
 def exit_status(name: str, command: Callable[[], int], when_interrupted: str = "") -> int:
@@ -74,7 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     reproduce.add_argument("cfg", metavar="RECIPE", help="a recipe with an entry in published.json")
     reproduce.add_argument("--checkpoint", metavar="FILE", required=True, help="weights, or a published name")
-    reproduce.add_argument("--result-file", metavar="FILE", help="results/<set>/<name>.json unless given")
+    reproduce.add_argument(
+        "--result-file",
+        metavar="FILE",
+        help="unless given, results/<set>/<name>.json beside the folder of the recipes, with _split1 to _split3 where "
+        "there are several test lists",
+    )
     reproduce.set_defaults(command=_reproduce)
     for command in (run, reproduce):
         command.add_argument("--shard_id", metavar="N", help="number of this machine, from 0 (sets SHARD_ID)")
@@ -95,9 +106,8 @@ def _run(args: argparse.Namespace, opts: list[str]) -> int:
 
 
 def _reproduce(args: argparse.Namespace, opts: list[str]) -> int:
-    from slowfast.engine.reproduce import overridden, published_names, read_published
+    from slowfast.engine.reproduce import default_result_file, overridden, published_names, read_published
 
-    row, published = read_published(args.cfg)
     recipe_cfg = load_cfg(args.cfg)
     given = opts[0::2]
     if "TEST.CHECKPOINT_FILE_PATH" in given:
@@ -111,10 +121,11 @@ def _reproduce(args: argparse.Namespace, opts: list[str]) -> int:
         "MODEL.CLASS_NAMES_PATH": recipe_cfg.MODEL.CLASS_NAMES_PATH or published_names(args.cfg),
     }
     ours = [word for key, value in settings.items() if key not in given for word in (key, value)]
-    cfg, _ = _load(args, [*ours, *opts])
-    result_file = args.result_file or os.path.join("results", f"{row}.json")
+    cfg, notes = _load(args, [*ours, *opts])
+    row, published = read_published(args.cfg, cfg.DATA.SPLIT)
+    result_file = args.result_file or default_result_file(args.cfg, row, published)
     overrides = overridden(cfg, recipe_cfg, given)
-    word = _launch(args, cfg, reproduce_row, (cfg, row, published, overrides, result_file))
+    word = _launch(args, cfg, reproduce_row, (cfg, notes, row, published, overrides, result_file))
     if word is None and cfg.SHARD_ID == 0:  # the main process was another one
         with open(result_file, encoding="utf-8") as file:
             word = json.load(file)["published"]["verdict"]
@@ -155,11 +166,9 @@ def train_and_test(cfg, notes: Sequence[str] = ()) -> None:
 
     ``notes`` are lines for the start of the log, from ``load_cfg``.
     """
-    from slowfast.utils import distributed, logging
+    from slowfast.utils import logging
 
-    logging.setup(cfg.OUTPUT_DIR, distributed.is_main())
-    for note in notes:
-        logging.get_logger("config").info(note)
+    _begin_log(cfg.OUTPUT_DIR, notes)
     try:
         for story in _stories(cfg):
             story(cfg)
@@ -168,11 +177,20 @@ def train_and_test(cfg, notes: Sequence[str] = ()) -> None:
         raise
 
 
-def reproduce_row(*row) -> str:
+def reproduce_row(cfg, notes: Sequence[str], *row) -> str:
     """What one process of a reproduction does: see slowfast.engine.reproduce.reproduce."""
     from slowfast.engine.reproduce import reproduce
 
-    return reproduce(*row)
+    _begin_log(cfg.OUTPUT_DIR, notes)
+    return reproduce(cfg, *row)
+
+
+def _begin_log(output_dir: str, notes: Sequence[str]) -> None:
+    from slowfast.utils import distributed, logging
+
+    logging.setup(output_dir, distributed.is_main())
+    for note in notes:
+        logging.get_logger("config").info(note)
 
 
 def _stories(cfg) -> list[Callable]:

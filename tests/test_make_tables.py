@@ -60,8 +60,13 @@ def test_a_result_that_fails_its_comparison_says_so():
 
 
 def test_three_splits_give_their_mean_and_fewer_give_none():
-    splits = {f"split{number}": result(97.0 + number) for number in (1, 2, 3)}
+    counts = PUBLISHED["ucf101/uniformer_s16x4_prek400"]["num_test_videos"]
+    splits = {f"split{number}": result(97.0 + number, count) for number, count in enumerate(counts, 1)}
     assert line_of(row("ucf101/uniformer_s16x4_prek400", **splits))[7] == "99.0 (mean of splits 1-3)"
+    odd = {**result(99.0, 3700), "published": {"verdict": "FAIL", "overrides": {"DATA.TEST_SCALE": "256"}}}
+    assert line_of(row("ucf101/uniformer_s16x4_prek400", **{**splits, "split2": odd}))[7] == (
+        "99.0 (mean of splits 1-3, split 2: 3700 of 3734 videos, other settings, not reproduced)"
+    )
     del splits["split2"]
     assert line_of(row("ucf101/uniformer_s16x4_prek400", **splits))[7] == "-"
 
@@ -100,6 +105,15 @@ def test_check_tells_stale_tables_and_a_run_mends_them(tmp_path, monkeypatch, ca
     (tmp_path / "results" / "k400").mkdir(parents=True)
     (tmp_path / "results" / f"{name}.json").write_text(json.dumps(result(63.1)))
     assert tool.main() == 1  # a new result makes it stale
+    (tmp_path / "results" / "k400" / "mispelt.json").write_text("{}")
+    capsys.readouterr()
+    assert tool.main() == 1
+    assert "k400/mispelt.json belongs to no row" in capsys.readouterr().err
+    for text, complaint in (("{", "is not a whole result file"), ('{"video": {}}', "must hold video.top1")):
+        (tmp_path / "results" / f"{name}.json").write_text(text)
+        assert tool.main() == 2
+        err = capsys.readouterr().err
+        assert f"{name}.json is not" in err and complaint in err
 
 
 @pytest.mark.slow

@@ -136,6 +136,18 @@ def test_published_facts_are_those_of_the_row_and_stand_in_the_header(key):
     assert "Hardware" in header and "Here" in header
 
 
+def test_rows_of_several_splits_say_how_many_videos_each_has():
+    """As the owners' test lists have them, which data_lists/README.md counts too."""
+    counts = {
+        entry["dataset"]: entry["num_test_videos"]
+        for entry in PUBLISHED.values()
+        if not isinstance(entry["num_test_videos"], int)
+    }
+    assert counts == {"ucf101": [3783, 3734, 3696], "hmdb51": [1530] * 3}
+    readme = (ROOT / "data_lists" / "README.md").read_text()
+    assert all(f" / {count:,} |" in readme for count in counts["ucf101"]) and "/ 1,530 each |" in readme
+
+
 def test_views_of_the_published_numbers_are_those_of_the_recipes():
     for key, entry in PUBLISHED.items():
         cfg = load_cfg(path_of(key))

@@ -177,8 +177,15 @@ def _find_list(cfg, split: str, kind: Kind) -> str:
     """Where the list of a split is, of the names and folders that a data set of this kind may use.
 
     All lists come from one folder: that of the data, or of DATA.SPLIT below it where the first has none at all.
+    Raises ValueError for a folder that is named as another split than DATA.SPLIT.
     """
     folder = cfg.DATA.PATH_TO_DATA_DIR
+    named = os.path.basename(os.path.abspath(folder))
+    if kind.has_splits and named in ("split1", "split2", "split3") and named != f"split{cfg.DATA.SPLIT}":
+        raise ValueError(
+            f"DATA.PATH_TO_DATA_DIR {folder} is named {named}, but DATA.SPLIT is {cfg.DATA.SPLIT}: write DATA.SPLIT "
+            f"{named[-1]}, or give the folder above and let DATA.SPLIT choose"
+        )
     if kind.has_splits and not any(
         os.path.exists(path) for any_split in SPLITS for path in _list_paths(cfg, any_split, kind, folder)
     ):

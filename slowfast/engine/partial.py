@@ -33,7 +33,8 @@ _FACTS = "test.json"
 def fingerprint(model: nn.Module, dataset: Any, protocol: Mapping[str, Any]) -> dict[str, str]:
     """What the scores of a test follow from, a digest for each part: "weights", "list", and the keys of ``protocol``.
 
-    Weights are hashed as the model holds them, so a file may move; the list by its names and labels.
+    Weights are hashed as the model holds them, so a file may move; the list by its names, labels and,
+    of frame folders, numbers of frames: these decide which frames are read.
     """
     weights = hashlib.sha256()
     for name, value in model.state_dict().items():
@@ -42,6 +43,9 @@ def fingerprint(model: nn.Module, dataset: Any, protocol: Mapping[str, Any]) -> 
     listed = hashlib.sha256()
     for index in range(len(dataset)):
         listed.update(f"{dataset.name(index)}\n{dataset.label(index)}\n".encode("utf-8", "surrogateescape"))
+    counts = getattr(getattr(dataset, "table", None), "frame_counts", None)
+    if counts is not None:
+        listed.update(np.asarray(counts, np.int64).tobytes())
     parts = {"weights": weights.hexdigest(), "list": listed.hexdigest()}
     return parts | {name: _digest(str(value)) for name, value in protocol.items()}
 

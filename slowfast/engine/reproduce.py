@@ -7,35 +7,42 @@ import difflib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from slowfast.engine import results
+from slowfast.engine import results, zoo
 from slowfast.engine.test import test
 from slowfast.engine.verdict import Published, Verdict, judge
 from slowfast.utils import distributed
 from slowfast.utils.logging import get_logger
 
 PUBLISHED_FILE = "published.json"
-# Keys of these sections decide a score, but for the ones below, which say where things are and how fast they go.
-PROTOCOL_SECTIONS = ("TEST.", "DATA.", "MODEL.", "UNIFORMER.", "AUG.", "BN.")
+# Keys of these sections decide a score, but for the ones below: they say where things are and how fast they go, which
+# one of several lists is read (a fact of the result), or what training alone does.
+PROTOCOL_SECTIONS = ("TEST.", "DATA.", "MODEL.", "UNIFORMER.", "BN.")
 NOT_PROTOCOL = (
     "TEST.ENABLE", "TEST.BATCH_SIZE", "TEST.CHECKPOINT_FILE_PATH", "TEST.TEST_BEST", "TEST.RESUME",
     "DATA.PATH_TO_DATA_DIR", "DATA.PATH_PREFIX", "DATA.PATH_LABEL_SEPARATOR", "DATA.LABEL_PATH_TEMPLATE",
     "DATA.IMAGE_TEMPLATE", "DATA.CLASS_NAMES_PATH", "DATA.DECODING_BACKEND", "MODEL.CLASS_NAMES_PATH",
+    "DATA.SPLIT", "DATA.RANDOM_FLIP", "DATA.INV_UNIFORM_SAMPLE", "DATA.MAX_BAD_FRACTION", "DATA.CACHE_GB",
+    "DATA.SPARSE_STRETCH", "MODEL.DROPOUT_RATE", "UNIFORMER.DROPOUT_RATE", "UNIFORMER.ATTENTION_DROPOUT_RATE",
+    "UNIFORMER.DROP_DEPTH_RATE", "UNIFORMER.HEAD_DROPOUT_RATE",
     "MODEL.WEIGHTS_DIR", "MODEL.USE_CHECKPOINT", "MODEL.CHECKPOINT_NUM", "UNIFORMER.PRETRAIN_NAME",
 )  # fmt: skip
+TRAINING_ALONE = ("DATA.TRAIN_", "DATA.SSL_")  # beginnings of keys
 
 
-def read_published(recipe: str | os.PathLike) -> tuple[str, Published]:
+def read_published(recipe: str | os.PathLike, split: int) -> tuple[str, Published]:
     """The row of a recipe, "<set>/<name>" as its file lies, and what published.json beside the sets says of it.
 
-    Raises FileNotFoundError without that file or the recipe, and ValueError for a recipe that is not in it.
+    ``split`` (DATA.SPLIT) counts where the row has several test lists. Raises FileNotFoundError without that file or
+    the recipe, and ValueError for a recipe that is not in it.
     """
     if not Path(recipe).is_file():
         raise FileNotFoundError(f"the recipe {recipe} does not exist (looked for it from {os.getcwd()})")
     recipe = Path(recipe).resolve()
-    path = recipe.parents[1] / PUBLISHED_FILE
+    path = recipe.parent.parent / PUBLISHED_FILE
     row = f"{recipe.parent.name}/{recipe.stem}"
     if not path.is_file():
         raise FileNotFoundError(
@@ -49,24 +56,34 @@ def read_published(recipe: str | os.PathLike) -> tuple[str, Published]:
         raise ValueError(f"{path} has no published figure for {row}{hint}")
     entry = rows[row]
     try:
-        return row, Published(**{name: entry[name] for name in Published.__dataclass_fields__})
+        facts = {field.name: entry[field.name] for field in fields(Published) if field.default is MISSING}
     except KeyError as error:
         raise ValueError(f"{path}: the entry {row} lacks {error}") from error
+    counts = facts["num_test_videos"]
+    if not isinstance(counts, int):
+        facts |= {"num_test_videos": counts[split - 1], "split": split, "videos_of_splits": tuple(counts)}
+    return row, Published(**facts)
 
 
 def published_names(recipe: str | os.PathLike) -> str:
     """The class names of a row's published weights, which hold none: data_lists/<set>/classes.txt beside the folder
     of the recipes; "" if it is not there."""
     recipe = Path(recipe).resolve()
-    path = recipe.parents[2] / "data_lists" / recipe.parent.name / "classes.txt"
+    path = recipe.parent.parent.parent / "data_lists" / recipe.parent.name / "classes.txt"
     return str(path) if path.is_file() else ""
+
+
+def default_result_file(recipe: str | os.PathLike, row: str, published: Published) -> Path:
+    """Where tools/make_tables.py looks for a row's result: results/ beside the folder of the recipes."""
+    part = f"split{published.split}" if published.split else ""
+    return Path(recipe).resolve().parent.parent.parent / "results" / zoo.result_name(row, part)
 
 
 def overridden(cfg, recipe_cfg, keys: Sequence[str]) -> dict[str, Any]:
     """Those of ``keys`` that decide scores and differ from the recipe's config, with their values."""
     found = {}
     for key in keys:
-        if key.startswith(PROTOCOL_SECTIONS) and key not in NOT_PROTOCOL:
+        if key.startswith(PROTOCOL_SECTIONS) and not (key in NOT_PROTOCOL or key.startswith(TRAINING_ALONE)):
             value, was = cfg, recipe_cfg
             for part in key.split("."):
                 value, was = value[part], was[part]
@@ -104,6 +121,9 @@ def reproduce(
         for line in report(row, published, verdict, summary):
             log.info(line)
         log.info("written to %s", result_file)
+        said = published.split and mean_of_splits(result_file, row, published.videos_of_splits)
+        if said:
+            log.info(said)
         word = verdict.word
     return distributed.broadcast_object(word)
 
@@ -117,7 +137,7 @@ def report(row: str, published: Published, verdict: Verdict, summary: Mapping[st
         verdict.word + "".join(f"; {reason}" for reason in verdict.reasons),
     ]
     if verdict.passed:
-        overrides = verdict.checks[-1]
+        overrides = verdict.check("overrides")
         return lines + ([f"changed on the command line: {overrides.said}"] if overrides.likely else [])
     lines += [f"likely cause: {check.name}: {check.said}" for check in verdict.causes()]
     if not verdict.causes():
@@ -125,6 +145,19 @@ def report(row: str, published: Published, verdict: Verdict, summary: Mapping[st
     return lines + [
         f"looks right: {check.name}: {check.said}" for check in verdict.checks if not check.likely
     ]
+
+
+def mean_of_splits(result_file: str | os.PathLike, row: str, videos_of_splits: Sequence[int]) -> str:
+    """The mean over the result files of all splits, of which ``result_file`` is one; "" until all are there."""
+    expected, file = zoo.parts(videos_of_splits), Path(result_file)
+    paths = {part: file.parent / zoo.result_name(row.split("/")[1], part) for part in expected}
+    if file not in paths.values() or not all(path.is_file() for path in paths.values()):
+        return ""
+    try:
+        found = {part: results.read_results(path) for part, path in paths.items()}
+    except ValueError as error:
+        return f"no mean of the splits: {error}"
+    return f"top-1 of all splits: {zoo.measured(expected, found)}"
 
 
 def _rule(num_videos: int) -> str:
@@ -139,6 +172,7 @@ def _block(
 ) -> dict[str, Any]:
     return {
         "row": row,
+        "split": published.split,
         "top1": published.top1,
         "views": published.views,
         "num_test_videos": published.num_test_videos,

@@ -1,4 +1,4 @@
-"""The files a test leaves: results.json, predictions.csv, scores.npz, submission.csv.
+"""The files a test leaves: results.json, predictions.csv, scores.npz, submission.csv; and reading the first again.
 
 Equal content gives equal bytes.
 """
@@ -41,6 +41,22 @@ def write_results(path: str | os.PathLike, results: dict[str, Any]) -> None:
     text = json.dumps(finite(results), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     with replace_file(path) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def read_results(path: str | os.PathLike) -> dict[str, Any]:
+    """What `write_results` wrote of a test that gave a top-1; a ValueError that names the file for anything else."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            found = json.load(file)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a whole result file: {error}") from error
+    video = found.get("video") if isinstance(found, dict) else None
+    top1 = video.get("top1") if isinstance(video, dict) else None
+    if not isinstance(top1, int | float) or "num_scored" not in found:
+        raise ValueError(
+            f"{path} is not the result of a test with labels: it must hold video.top1 and num_scored"
+        )
+    return found
 
 
 def write_predictions(

@@ -12,7 +12,7 @@ from slowfast.engine.build import evaluate, tensorboard_dir
 from slowfast.engine.chance import ChanceWatch
 from slowfast.engine.partial import PartialSink
 from slowfast.engine.session import Session, open_session
-from slowfast.engine.verdict import median_frames
+from slowfast.engine.verdict import median_frames, views_text
 from slowfast.models import pretrained
 from slowfast.models.build import build_model
 from slowfast.models.class_names import ClassMatch
@@ -217,7 +217,7 @@ def _measure(cfg, video_ids: np.ndarray, scores: np.ndarray, dataset, unlabelled
 
 
 def _views(cfg, num_clips: int) -> str:
-    return f"{cfg.DATA.NUM_FRAMES}x{cfg.TEST.NUM_SPATIAL_CROPS}x{num_clips}"
+    return views_text(cfg.DATA.NUM_FRAMES, cfg.TEST.NUM_SPATIAL_CROPS, num_clips)
 
 
 def _predictions(scored: evaluator.VideoScores, dataset, unlabelled: str) -> list[results.Prediction]:
@@ -234,7 +234,8 @@ def _predictions(scored: evaluator.VideoScores, dataset, unlabelled: str) -> lis
 def _log_summary(session: Session, summary: dict) -> None:
     log = session.log
     whole = {**summary["video"], "num_scored": summary["num_scored"], "views": summary["views"]}
-    for entry in (*summary.get("by_clips", {}).values(), whole):
+    others = [entry for entry in summary.get("by_clips", {}).values() if entry["views"] != whole["views"]]
+    for entry in (*others, whole):
         values = [f"{name} {value:.2f}" for name, value in entry.items() if name in ("top1", "top5", "map")]
         log.info(
             "%s over %d of %d videos, views %s",

@@ -24,9 +24,18 @@ MAX_DAMAGED = 0.01  # share of the videos scored
 MEDIAN_FRAMES = {"ssv1": 50, "ssv2": 123, "hmdb51": 79}
 
 
+def views_text(frames: int, crops: int, clips: int) -> str:
+    """Views as results and tables write them: frames x crops x clips."""
+    return f"{frames}x{crops}x{clips}"
+
+
 @dataclass(frozen=True)
 class Published:
-    """The published side of a row: top-1 in percent, and the test that gave it."""
+    """The published side of a row: top-1 in percent, and the test that gave it.
+
+    Of a row with several test lists ``split`` says which one is meant, from 1, and ``videos_of_splits`` how many
+    videos each has.
+    """
 
     top1: float
     dataset: str
@@ -34,10 +43,12 @@ class Published:
     crops: int
     clips: int
     num_test_videos: int
+    split: int | None = None
+    videos_of_splits: tuple[int, ...] = ()
 
     @property
     def views(self) -> str:
-        return f"{self.input_frames}x{self.crops}x{self.clips}"
+        return views_text(self.input_frames, self.crops, self.clips)
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,10 @@ class Verdict:
     low: float
     high: float
     checks: tuple[Check, ...]
+
+    def check(self, name: str) -> Check:
+        """The check of that name; KeyError if there is none."""
+        return {check.name: check for check in self.checks}[name]
 
     @property
     def word(self) -> str:

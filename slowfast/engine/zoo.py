@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from slowfast.engine.verdict import views_text
+
 HEADER = (
     "recipe", "parameters (M)", "GFLOPs a view", "GFLOPs in all", "published GFLOPs", "views",
     "published top-1", "top-1 here", "published weights",
 )  # fmt: skip
-NUM_SPLITS = 3
 MARKERS = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Row:
     """One experiment. ``name`` is "data set/recipe"; ``published`` its entry of published.json; ``views`` are (frames,
-    crops, clips); ``results`` are the contents of result files by name: "" for the row itself, "split1" to "split3".
+    crops, clips); ``results`` are the contents of result files by what `parts` calls them.
     """
 
     name: str
@@ -37,6 +38,18 @@ class Row:
     def macs(self) -> int:
         """Multiply-accumulates of all views."""
         return self.macs_per_view * self.views[1] * self.views[2]
+
+
+def parts(num_test_videos: int | Sequence[int]) -> dict[str, int]:
+    """The tests that a row is made of, with the videos of each: "" for one test list, else "split1", "split2", ..."""
+    if isinstance(num_test_videos, int):
+        return {"": num_test_videos}
+    return {f"split{number}": count for number, count in enumerate(num_test_videos, 1)}
+
+
+def result_name(row: str, part: str) -> str:
+    """Where the result of a part lies below results/."""
+    return f"{row}_{part}.json" if part else f"{row}.json"
 
 
 def fill(text: str, rows: Sequence[Row]) -> str:
@@ -64,33 +77,42 @@ def _table(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> list[str]:
     published = row.published
-    frames, crops, clips = row.views
     return [
         f"[{row.name.split('/')[1]}](configs/{row.name}.yaml)",
         f"{row.parameters / 1e6:.1f}",
         f"{row.macs_per_view / 1e9:.1f}",
         f"{row.macs / 1e9:.1f}",
         f"{published['gflops']:g}",
-        f"{frames}x{crops}x{clips}",
+        views_text(*row.views),
         f"{published['top1']:.1f}",
-        _measured(row),
+        measured(parts(published["num_test_videos"]), row.results),
         _weights(published),
     ]
 
 
-def _measured(row: Row) -> str:
-    """The top-1 of the row's result file; of all three splits their mean; a dash where nothing was measured."""
-    splits = [row.results.get(f"split{number}") for number in range(1, NUM_SPLITS + 1)]
-    if all(splits):
-        return f"{mean(result['video']['top1'] for result in splits):.1f} (mean of splits 1-{NUM_SPLITS})"
-    result = row.results.get("")
-    if result is None:
+def measured(expected: dict[str, int], results: dict[str, dict]) -> str:
+    """The top-1 of a row's result, of several splits their mean, and what a reader must know of it; a dash until
+    all of ``parts`` were measured."""
+    if not all(part in results for part in expected):
         return "-"
-    number, expected = result["num_scored"], row.published["num_test_videos"]
+    remarks = [f"mean of splits 1-{len(expected)}"] if len(expected) > 1 else []
+    for part, number in expected.items():
+        found = _remarks(results[part], number)
+        if part and found:
+            found[0] = f"{part.replace('split', 'split ')}: {found[0]}"
+        remarks += found
+    top1 = mean(results[part]["video"]["top1"] for part in expected)
+    return f"{top1:.1f}" + (f" ({', '.join(remarks)})" if remarks else "")
+
+
+def _remarks(result: dict, expected: int) -> list[str]:
+    number, comparison = result["num_scored"], result.get("published", {})
     remarks = [] if number == expected else [f"{number} of {expected} videos"]
-    if result.get("published", {}).get("verdict") == "FAIL":
+    if comparison.get("overrides"):
+        remarks.append("other settings")
+    if comparison.get("verdict") == "FAIL":
         remarks.append("not reproduced")
-    return f"{result['video']['top1']:.1f}" + (f" ({', '.join(remarks)})" if remarks else "")
+    return remarks
 
 
 def _weights(published: dict) -> str:

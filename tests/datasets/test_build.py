@@ -239,6 +239,15 @@ def test_splits(tmp_path, name):
     assert build_dataset(config(name, tmp_path, DATA__SPLIT=3), "test").name(0) == "here.avi"
 
 
+def test_a_folder_of_another_split_is_refused(tmp_path):
+    folder = tmp_path / "split2"
+    folder.mkdir()
+    (folder / "test.csv").write_text("a.avi 0\n")
+    with pytest.raises(ValueError, match=r"is named split2, but DATA.SPLIT is 1: write DATA.SPLIT 2, or"):
+        build_dataset(config("ucf101", f"{folder}/"), "test")
+    assert build_dataset(config("ucf101", folder, DATA__SPLIT=2), "test").name(0) == "a.avi"
+
+
 def test_a_missing_list_names_every_place_looked_at(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"split2.list_val.txt or .*split2.val.csv: no such file .*for val"

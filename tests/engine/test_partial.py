@@ -1,6 +1,7 @@
 """Scores kept while a test runs: which are taken up again, and which are not."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -108,8 +109,9 @@ def test_nothing_is_left_after_the_end(sink, tmp_path):
 
 
 class Listed:
-    def __init__(self, *entries):
+    def __init__(self, *entries, frame_counts=None):
         self.entries = entries
+        self.table = SimpleNamespace(frame_counts=frame_counts)
 
     def __len__(self):
         return len(self.entries)
@@ -130,6 +132,9 @@ def test_a_fingerprint_changes_with_what_scores_follow_from():
     listed = Listed(("a.mp4", 0), ("b.mp4", 1))
     base = fingerprint(model(), listed, {"TEST": {"crops": 3}})
     assert base == fingerprint(model(), Listed(*listed.entries), {"TEST": {"crops": 3}})
+    folders = [Listed(*listed.entries, frame_counts=counts) for counts in ([30, 41], [30, 41], [30, 40])]
+    digests = [fingerprint(model(), one, {})["list"] for one in folders]
+    assert digests[0] == digests[1] and len({*digests, base["list"]}) == 3  # a corrected count is another test
     for other, differing in (
         (fingerprint(model(0.6), listed, {"TEST": {"crops": 3}}), "weights"),
         (fingerprint(model(), Listed(("a.mp4", 0), ("b.mp4", 0)), {"TEST": {"crops": 3}}), "list"),
