@@ -131,6 +131,27 @@ def test_the_same_seed_gives_the_same_files(class_folders, tmp_path, prepare):
     assert a == b != c
 
 
+def test_lists_of_an_earlier_preparation_do_not_stay(class_folders, tmp_path, prepare):
+    lists = tmp_path / "lists"
+    command = ["folders", class_folders, "--out", lists]
+    assert prepare(*command)[0] == 0
+    own = [write(lists / name, "mine") for name in ("train.txt", "my_test.csv", "split1/test.csv")]
+    status, out, _ = prepare(*command, "--test", 0)
+    assert status == 0 and f"removed test.csv of an earlier preparation from {lists}" in out
+    assert not (lists / "test.csv").exists() and all(path.exists() for path in own)
+    assert "removed" not in prepare(*command, "--test", 0)[1]
+
+
+def test_frame_lists_take_the_place_of_video_lists(tmp_path, prepare):
+    media = make_videos(tmp_path / "media", "78687.webm", "42326.webm", "5.webm")
+    command = [*something(tmp_path, "v2"), "--media", media]
+    assert prepare(*command)[0] == 0
+    status, out, _ = prepare(*command, "--extract-frames", tmp_path / "frames")
+    assert status == 0 and not list((tmp_path / "lists").glob("t*.csv"))
+    assert all(f"removed {name}.csv of" in out for name in ("train", "val", "test"))
+    assert "removed somesomev2_rgb_train_split.txt of" in prepare(*command)[1]
+
+
 def test_class_folders_become_frame_folders(class_folders, tmp_path, prepare):
     command = ["folders", class_folders, "--out", tmp_path / "lists", "--extract-frames", tmp_path / "frames"]
     status, out, _ = prepare(*command, "--short-side", 20)
@@ -294,7 +315,12 @@ def test_hmdb51_as_videos_and_as_frames(tmp_path, prepare):
     assert status == 0 and "51 classes; videos of a class, least / median / most:" in out
     assert lines(tmp_path / "v" / "split3" / "train.csv")[0] == "brush_hair/a_brush_hair_0.avi 0"
     assert lines(tmp_path / "v" / "split3" / "test.csv")[50] == "wave/b_wave_0.avi 50"
+    # Lists at the top would be read in place of those in the folders; splits are gone if the owner's files are.
+    old = [write(tmp_path / "f" / name, "old 0") for name in ("val.csv", "split3/val.txt", "split2/test.csv")]
+    for path in annotations.glob("*split3.txt"):
+        path.unlink()
     assert prepare(*command, tmp_path / "f", "--extract-frames", tmp_path / "frames")[0] == 0
+    assert not any(path.exists() for path in old)
     assert lines(tmp_path / "f" / "split1" / "val.txt")[50] == "wave/b_wave_0 4 50"
 
 

@@ -92,6 +92,9 @@ def prepare_annotated(plan: Plan, annotated: Mapping[str, Sequence[Entry]], clas
         texts.append(_write(found, name, usable, [*left_out, *refused], classes.names))
     if "" not in annotated:
         lists.write_class_names(plan.out, classes.names)
+        for name in ("", *lists.SPLIT_FOLDERS):
+            if name not in annotated:
+                texts += report.removed(lists.remove_other_lists(plan.out / name, plan.data_set, ()))
     unused = len(found.tree.paths(found.kind)) - len(used)
     if unused:
         texts.append(f"{unused} {found.kind} in {plan.media} are in none of these lists")
@@ -142,7 +145,10 @@ def _write(
 ) -> str:
     folder = found.plan.out / name
     listed = lists.write_lists(folder, found.listed(items), left_out, class_names, found.form)
-    return report.summary(folder, listed, left_out, class_names, found.form)
+    written = [found.form.names[split] for split in listed]
+    removed = lists.remove_other_lists(folder, found.plan.data_set, written)
+    text = report.summary(folder, listed, left_out, class_names, found.form)
+    return "\n".join([text, *report.removed(removed)])
 
 
 def _closing(found: _Media, num_classes: int) -> list[str]:

@@ -38,6 +38,11 @@ def summary(
     return "\n".join(lines)
 
 
+def removed(paths: Sequence[Path]) -> list[str]:
+    """Lists that are no longer there."""
+    return [f"  removed {path.name} of an earlier preparation from {path.parent}" for path in paths]
+
+
 def ignored(others: Mapping[str, int]) -> list[str]:
     """Files of the media folder that are neither videos nor pictures."""
     counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
