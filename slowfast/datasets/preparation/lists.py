@@ -51,6 +51,15 @@ def list_format(data_set: str, kind: str) -> ListFormat:
     return ListFormat(_CSV_LISTS, " ", test_is_val=data_set != "folders")
 
 
+def reading_data_set(data_set: str, kind: str) -> str:
+    """The name for TRAIN.DATASET and TEST.DATASET that reads these lists: of those that read frame folders, ssv2 takes
+    frames from the whole video and hmdb51 clips.
+    """
+    if kind == "frames":
+        return {"ssv1": "ssv1", "ssv2": "ssv2", "folders": "ssv2"}.get(data_set, "hmdb51")
+    return data_set if data_set in ("ssv2", "ucf101", "hmdb51") else "kinetics"
+
+
 def remove_other_lists(folder: Path, data_set: str, written: Collection[str]) -> list[Path]:
     """Remove the lists that an earlier preparation of the data set left in a folder, unless just `written`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,10 +33,14 @@ class Plan:
 
 @dataclass
 class _Media:
-    """The media folder of a plan, and what was made from its videos."""
+    """The media folder of a plan, and what was made from its videos.
+
+    kind: what is used of it, videos or frames. made: what the lists name, which may have been made from it.
+    """
 
     tree: media.MediaTree
     kind: str
+    made: str
     form: lists.ListFormat
     plan: Plan
     results: dict[str, Result] = field(default_factory=dict)
@@ -86,10 +90,11 @@ def prepare_annotated(plan: Plan, annotated: Mapping[str, Sequence[Entry]], clas
     matched = {name: media.match(entries, found.tree, found.kind) for name, entries in annotated.items()}
     used = sorted({item.path for items, _ in matched.values() for item in items})
     found.convert(used)
-    texts = []
+    texts, written = [], {}
     for name, (items, left_out) in matched.items():
         usable, refused = found.usable(items)
-        texts.append(_write(found, name, usable, [*left_out, *refused], classes.names))
+        text, written[name] = _write(found, name, usable, [*left_out, *refused], classes.names)
+        texts.append(text)
     if "" not in annotated:
         lists.write_class_names(plan.out, classes.names)
         for name in ("", *lists.SPLIT_FOLDERS):
@@ -98,7 +103,7 @@ def prepare_annotated(plan: Plan, annotated: Mapping[str, Sequence[Entry]], clas
     unused = len(found.tree.paths(found.kind)) - len(used)
     if unused:
         texts.append(f"{unused} {found.kind} in {plan.media} are in none of these lists")
-    return "\n".join([*texts, *_closing(found, len(classes.names))])
+    return "\n".join([*texts, *_closing(found, len(classes.names), written)])
 
 
 def prepare_tree(
@@ -124,8 +129,8 @@ def prepare_tree(
     items, refused = found.usable(items)
     left_out += [*copies, *(replace(item, split="") for item in refused)]
     items = folders.split_items(items, folders.groups_of(items, group_by), names, shares, seed)
-    text = _write(found, "", items, left_out, names)
-    return "\n".join([text, *_closing(found, len(names))])
+    text, written = _write(found, "", items, left_out, names)
+    return "\n".join([text, *_closing(found, len(names), {"": written})])
 
 
 def _open(plan: Plan) -> _Media:
@@ -137,24 +142,55 @@ def _open(plan: Plan) -> _Media:
     tree = media.look(plan.media)
     kind = media.choose_kind(tree, "videos" if plan.task else plan.use)
     made = "frames" if isinstance(plan.task, ExtractFrames) else kind
-    return _Media(tree, kind, lists.list_format(plan.data_set, made), plan)
+    if plan.data_set == "ssv1" and made == "videos":
+        raise ValueError(
+            f"{plan.media}: video files, but the data set ssv1 reads frame folders only: add --extract-frames DIR, "
+            "which makes them"
+        )
+    return _Media(tree, kind, made, lists.list_format(plan.data_set, made), plan)
 
 
 def _write(
     found: _Media, name: str, items: Sequence[Item], left_out: Sequence[LeftOut], class_names: Sequence[str]
-) -> str:
+) -> tuple[str, list[str]]:
+    """Write the lists of one folder below `out`; return (report, splits that have a list)."""
     folder = found.plan.out / name
     listed = lists.write_lists(folder, found.listed(items), left_out, class_names, found.form)
     written = [found.form.names[split] for split in listed]
     removed = lists.remove_other_lists(folder, found.plan.data_set, written)
     text = report.summary(folder, listed, left_out, class_names, found.form)
-    return "\n".join([text, *report.removed(removed)])
+    return "\n".join([text, *report.removed(removed)]), list(listed)
 
 
-def _closing(found: _Media, num_classes: int) -> list[str]:
-    prefix = found.plan.converted if found.plan.task else found.plan.media
+def _closing(found: _Media, num_classes: int, written: Mapping[str, Collection[str]]) -> list[str]:
+    """written: folder below `out` → the splits that have a list there."""
     return [
         *report.ignored(found.tree.others),
         *report.conversion(found.results),
-        *report.usage(found.plan.out, prefix, num_classes, found.form, found.image_template()),
+        *report.usage(_keys(found, num_classes, written)),
     ]
+
+
+def _keys(found: _Media, num_classes: int, written: Mapping[str, Collection[str]]) -> dict[str, object]:
+    """Keys of a configuration → values, for what was written; what has no list is switched off."""
+    plan, form = found.plan, found.form
+    reader = lists.reading_data_set(plan.data_set, found.made)
+    keys = {
+        "TRAIN.DATASET": reader,
+        "TEST.DATASET": reader,
+        "DATA.PATH_TO_DATA_DIR": plan.out,
+        "DATA.PATH_PREFIX": plan.converted if plan.task else plan.media,
+        "MODEL.NUM_CLASSES": num_classes,
+    }
+    if found.made == "frames":
+        keys["DATA.IMAGE_TEMPLATE"] = found.image_template()
+    if form.list_template:
+        keys["DATA.LABEL_PATH_TEMPLATE"] = form.list_template
+    folder = min(written)
+    if folder:
+        keys["DATA.SPLIT"] = folder.removeprefix("split")
+    if "train" not in written[folder]:
+        keys["TRAIN.ENABLE"] = False
+    if ("test" if "test" in form.names else "val") not in written[folder]:  # as data sets look for it
+        keys["TEST.ENABLE"] = False
+    return keys
