@@ -213,6 +213,33 @@ def test_a_video_that_cannot_be_read_is_left_out_before_the_split(class_folders,
     assert all((tmp_path / "small" / path).is_file() for path in listed)
 
 
+def test_videos_are_opened_before_they_are_listed(class_folders, tmp_path, prepare):
+    bad = class_folders / "jump" / "person0_bad.mp4"
+    bad.write_bytes(b"no video")
+    command = ["folders", class_folders, "--out", tmp_path]
+    try:
+        status, out, _ = prepare(*command)
+        assert status == 0 and "19 videos were opened; 1 of them cannot be read" in out
+        assert "jump/person0_bad.mp4,not a readable video" in (tmp_path / "missing.csv").read_text()
+        assert lines(tmp_path / "counts.csv")[1].endswith(",1")
+        status, out, _ = prepare(*command, "--no-check")
+    finally:
+        bad.unlink()
+    assert status == 0 and "videos were opened" not in out
+    listed = [line for name in ("train", "val", "test") for line in lines(tmp_path / f"{name}.csv")]
+    assert len(listed) == 19 and "jump/person0_bad.mp4,0" in listed
+
+
+def test_a_broken_video_that_an_owner_names_is_in_no_list(tmp_path, prepare):
+    media = make_videos(tmp_path / "media", "good.mp4")
+    write(media / "bad.mp4", "no video")
+    val = kinetics_csv(tmp_path / "val.csv", "val", "abseiling,good,84,94", "marching,bad,3,13")
+    out = tmp_path / "lists"
+    assert prepare("kinetics", "--set", "k400", "--val", val, "--media", media, "--out", out)[0] == 0
+    assert lines(out / "val.csv") == lines(out / "test.csv") == ["good.mp4,341"]
+    assert lines(out / "missing.csv")[1].startswith("bad.mp4,not a readable video")
+
+
 def test_kinetics(tmp_path, prepare, debug_cfg):
     media = make_videos(
         tmp_path / "media", "abseiling/---QUuC4vJs.mp4", "x/id_2_000001_000011.webm", "extra.mp4"

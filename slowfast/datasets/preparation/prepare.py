@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from slowfast.datasets.preparation import folders, lists, media, report
+from slowfast.datasets.preparation import checking, folders, lists, media, report
 from slowfast.datasets.preparation.classes import ClassNumbers
 from slowfast.datasets.preparation.conversion import Result, Task, convert
 from slowfast.datasets.preparation.entries import Entry, Item, LeftOut
@@ -19,7 +19,7 @@ class Plan:
 
     data_set: k400, k600, ssv1, ssv2, ucf101, hmdb51 or folders. media: folder of videos or frame folders. out:
     folder for the lists. use: auto, videos or frames. task: what to make from every video, into the folder
-    `converted`; the lists then name what was made.
+    `converted`; the lists then name what was made. check: whether videos that are listed as they are get opened.
     """
 
     data_set: str
@@ -29,6 +29,7 @@ class Plan:
     task: Task | None = None
     converted: Path | None = None
     workers: int = 1
+    check: bool = True
 
 
 @dataclass
@@ -44,24 +45,30 @@ class _Media:
     form: lists.ListFormat
     plan: Plan
     results: dict[str, Result] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    num_checked: int = 0
 
-    def convert(self, paths: Sequence[str]) -> None:
-        if self.plan.task:
-            workers = self.plan.workers
-            self.results = convert(
-                self.tree.root, paths, self.plan.converted, self.plan.task, workers=workers
-            )
+    def convert_or_check(self, paths: Sequence[str]) -> None:
+        """Make of the media what was asked for; open videos that are to be listed as they are."""
+        root, plan = self.tree.root, self.plan
+        if plan.task:
+            self.results = convert(root, paths, plan.converted, plan.task, workers=plan.workers)
+            self.unreadable = {path: result.reason for path, result in self.results.items() if result.reason}
+        elif self.kind == "videos" and plan.check:
+            self.unreadable = checking.unreadable(root, paths, workers=plan.workers)
+            self.num_checked = len(paths)
 
     def usable(self, items: Sequence[Item]) -> tuple[list[Item], list[LeftOut]]:
-        """Items whose medium could be converted, if that was asked for, and whose path a list can hold.
+        """Items whose medium could be read, as far as that was tried, and whose path a list can hold.
 
         Their paths are still those of the media found; `listed` gives those of what was made.
         """
         refused = {item.path: item for item in lists.unlistable(items)}
         for item in items:
-            result = self.results.get(item.path)
-            if result and result.reason:
-                refused[item.path] = LeftOut(item.path, result.reason, item.label, item.split)
+            if item.path in self.unreadable:
+                refused[item.path] = LeftOut(
+                    item.path, self.unreadable[item.path], item.label, item.split
+                )
         return [item for item in items if item.path not in refused], list(refused.values())
 
     def listed(self, items: Sequence[Item]) -> list[Item]:
@@ -89,7 +96,7 @@ def prepare_annotated(plan: Plan, annotated: Mapping[str, Sequence[Entry]], clas
     found = _open(plan)
     matched = {name: media.match(entries, found.tree, found.kind) for name, entries in annotated.items()}
     used = sorted({item.path for items, _ in matched.values() for item in items})
-    found.convert(used)
+    found.convert_or_check(used)
     texts, written = [], {}
     for name, (items, left_out) in matched.items():
         usable, refused = found.usable(items)
@@ -125,7 +132,7 @@ def prepare_tree(
     if found.kind == "videos":
         items, copies = folders.without_copies(items, found.tree)
     folders.groups_of(items, group_by)  # a pattern that does not fit is told before hours of converting
-    found.convert([item.path for item in items])
+    found.convert_or_check([item.path for item in items])
     items, refused = found.usable(items)
     left_out += [*copies, *(replace(item, split="") for item in refused)]
     items = folders.split_items(items, folders.groups_of(items, group_by), names, shares, seed)
@@ -167,6 +174,7 @@ def _closing(found: _Media, num_classes: int, written: Mapping[str, Collection[s
     return [
         *report.ignored(found.tree.others),
         *report.conversion(found.results),
+        *report.checked(found.num_checked, len(found.unreadable)),
         *report.usage(_keys(found, num_classes, written)),
     ]
 

@@ -64,6 +64,11 @@ def conversion(results: Mapping[str, Result]) -> list[str]:
     return lines
 
 
+def checked(number: int, unreadable: int) -> list[str]:
+    """How many videos were opened, and how many in vain."""
+    return [f"{number} videos were opened; {unreadable} of them cannot be read"] if number else []
+
+
 def usage(keys: Mapping[str, object]) -> list[str]:
     """The keys that a recipe needs to read these lists, as words of a command line."""
     words = " ".join(f"{key} {shlex.quote(str(value))}" for key, value in keys.items())
