@@ -230,6 +230,17 @@ def test_videos_are_opened_before_they_are_listed(class_folders, tmp_path, prepa
     assert len(listed) == 19 and "jump/person0_bad.mp4,0" in listed
 
 
+def test_class_folders_without_media_are_named(tmp_path, prepare):
+    media = make_videos(tmp_path / "media", *(f"{name}/{n}.mp4" for name in "ab" for n in range(2)))
+    for n, path in enumerate(sorted(media.glob("*/*.mp4"))):
+        write_video(path, FOUR_FRAMES + np.uint8(n), 10)
+    write(media / "c" / "empty.mp4", "")
+    (media / "d").mkdir()
+    status, out, _ = prepare("folders", media, "--out", tmp_path / "lists", "--test", 0)
+    assert status == 0 and "no usable media in class folders: c, d; they are no classes" in out
+    assert lines(tmp_path / "lists" / "classes.txt") == ["a", "b"]
+
+
 def test_a_broken_video_that_an_owner_names_is_in_no_list(tmp_path, prepare):
     media = make_videos(tmp_path / "media", "good.mp4")
     write(media / "bad.mp4", "no video")

@@ -36,12 +36,14 @@ class FrameFolder:
 class MediaTree:
     """What a folder holds, in sorted order; made by `look`. Paths are relative to `root`, with "/".
 
+    folders: names of those in `root` itself.
     videos: path → bytes. frames: path → FrameFolder. others: suffix → number of files that are neither.
     """
 
     root: Path
     videos: dict[str, int] = field(default_factory=dict)
     frames: dict[str, FrameFolder] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
     others: Counter = field(default_factory=Counter)
 
     def paths(self, kind: str) -> list[str]:
@@ -77,6 +79,7 @@ def look(root: str | Path) -> MediaTree:
             continue
         seen.add(real)
         names[:] = sorted(name for name in names if not name.startswith("."))
+        tree.folders = tree.folders if tree.folders or len(seen) > 1 else list(names)
         inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
         pictures = []
         for name in sorted(files):

@@ -128,6 +128,8 @@ def prepare_tree(
     """
     found = _open(plan)
     names, items, left_out = folders.read_tree(found.tree, found.kind, classes)
+    used = {item.path.partition("/")[0] for item in items}
+    unused = [name for name in found.tree.folders if name not in used and name not in found.tree.frames]
     copies = []
     if found.kind == "videos":
         items, copies = folders.without_copies(items, found.tree)
@@ -137,7 +139,7 @@ def prepare_tree(
     left_out += [*copies, *(replace(item, split="") for item in refused)]
     items = folders.split_items(items, folders.groups_of(items, group_by), names, shares, seed)
     text, written = _write(found, "", items, left_out, names)
-    return "\n".join([text, *_closing(found, len(names), {"": written})])
+    return "\n".join([text, *report.no_classes(unused), *_closing(found, len(names), {"": written})])
 
 
 def _open(plan: Plan) -> _Media:

@@ -44,6 +44,11 @@ def removed(paths: Sequence[Path]) -> list[str]:
     return [f"  removed {path.name} of an earlier preparation from {path.parent}" for path in paths]
 
 
+def no_classes(folders: Sequence[str]) -> list[str]:
+    """Folders beside those of the classes."""
+    return [f"no usable media in class folders: {', '.join(folders)}; they are no classes"] if folders else []
+
+
 def ignored(others: Mapping[str, int]) -> list[str]:
     """Files of the media folder that are neither videos nor pictures."""
     counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
