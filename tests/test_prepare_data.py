@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,27 @@ def lines(path):
     return path.read_text().splitlines()
 
 
+def keys_in(printed):
+    """The words for tools/run_net.py, as a shell takes them apart."""
+    before, words = printed.splitlines()[-2:]
+    assert before == "for the command line of tools/run_net.py:"
+    return shlex.split(words)
+
+
+def lists_with(debug_cfg, printed):
+    """split → number of videos, as the data sets read the printed keys."""
+    from slowfast.datasets.build import build_dataset
+
+    cfg = debug_cfg(*keys_in(printed))
+    splits = [*(["train", "val"] if cfg.TRAIN.ENABLE else []), *(["test"] if cfg.TEST.ENABLE else [])]
+    found = {}
+    for split in splits:
+        table = build_dataset(cfg, split).table
+        assert all(Path(table.path(n)).exists() for n in range(len(table)))
+        found[split] = len(table)
+    return found
+
+
 def kinetics_csv(path, split, *rows):
     return write(
         path, "\n".join(["label,youtube_id,time_start,time_end,split", *(f"{r},{split}" for r in rows)])
@@ -94,8 +116,11 @@ def test_class_folders_train_with_two_commands(class_folders, tmp_path):
         "walk/empty_person0.mp4,empty file",
         "walk/person0_0.webm,same content as walk/copy_person0.webm",
     ]
-    keys = done.stdout.splitlines()[-1].split()
-    assert keys[:2] == ["DATA.PATH_TO_DATA_DIR", str(out)] and keys[-2:] == ["MODEL.NUM_CLASSES", "3"]
+    keys = keys_in(done.stdout)
+    assert keys == [
+        *("TRAIN.DATASET", "kinetics", "TEST.DATASET", "kinetics", "DATA.PATH_TO_DATA_DIR", str(out)),
+        *("DATA.PATH_PREFIX", str(class_folders), "MODEL.NUM_CLASSES", "3"),
+    ]
     second = [
         ROOT / "tools" / "run_net.py",
         "--cfg",
@@ -131,7 +156,29 @@ def test_the_same_seed_gives_the_same_files(class_folders, tmp_path, prepare):
     assert a == b != c
 
 
-def test_class_folders_become_frame_folders(class_folders, tmp_path, prepare):
+def test_lists_of_an_earlier_preparation_do_not_stay(class_folders, tmp_path, prepare, debug_cfg):
+    lists = tmp_path / "lists"
+    command = ["folders", class_folders, "--out", lists]
+    assert prepare(*command)[0] == 0
+    own = [write(lists / name, "mine") for name in ("train.txt", "my_test.csv", "split1/test.csv")]
+    status, out, _ = prepare(*command, "--test", 0)
+    assert status == 0 and f"removed test.csv of an earlier preparation from {lists}" in out
+    assert not (lists / "test.csv").exists() and all(path.exists() for path in own)
+    assert lists_with(debug_cfg, out) == {"train": 15, "val": 3} and "TEST.ENABLE False" in out
+    assert "removed" not in prepare(*command, "--test", 0)[1]
+
+
+def test_frame_lists_take_the_place_of_video_lists(tmp_path, prepare):
+    media = make_videos(tmp_path / "media", "78687.webm", "42326.webm", "5.webm")
+    command = [*something(tmp_path, "v2"), "--media", media]
+    assert prepare(*command)[0] == 0
+    status, out, _ = prepare(*command, "--extract-frames", tmp_path / "frames")
+    assert status == 0 and not list((tmp_path / "lists").glob("t*.csv"))
+    assert all(f"removed {name}.csv of" in out for name in ("train", "val", "test"))
+    assert "removed somesomev2_rgb_train_split.txt of" in prepare(*command)[1]
+
+
+def test_class_folders_become_frame_folders(class_folders, tmp_path, prepare, debug_cfg):
     command = ["folders", class_folders, "--out", tmp_path / "lists", "--extract-frames", tmp_path / "frames"]
     status, out, _ = prepare(*command, "--short-side", 20)
     assert status == 0
@@ -139,7 +186,8 @@ def test_class_folders_become_frame_folders(class_folders, tmp_path, prepare):
     folder, count, label = line.split("\t")  # a space in the path
     assert (count, label) == ("16", "1") and len(list((tmp_path / "frames" / folder).iterdir())) == 16
     assert f"DATA.PATH_PREFIX {tmp_path / 'frames'} " in out and "DATA.IMAGE_TEMPLATE 'img_{:05d}.jpg'" in out
-    assert "read by the data sets ssv2" in out and "LABEL_PATH_TEMPLATE" not in out
+    assert "LABEL_PATH_TEMPLATE" not in out and "TRAIN.DATASET ssv2 TEST.DATASET ssv2" in out
+    assert lists_with(debug_cfg, out) == {"train": 12, "val": 3, "test": 3}
     # Frame folders are a data set of their own: listed again, they give the same split.
     assert prepare("folders", tmp_path / "frames", "--out", tmp_path / "again")[0] == 0
     assert len(lines(tmp_path / "again" / "train.csv")) == len(lines(tmp_path / "lists" / "train.csv"))
@@ -165,7 +213,45 @@ def test_a_video_that_cannot_be_read_is_left_out_before_the_split(class_folders,
     assert all((tmp_path / "small" / path).is_file() for path in listed)
 
 
-def test_kinetics(tmp_path, prepare):
+def test_videos_are_opened_before_they_are_listed(class_folders, tmp_path, prepare):
+    bad = class_folders / "jump" / "person0_bad.mp4"
+    bad.write_bytes(b"no video")
+    command = ["folders", class_folders, "--out", tmp_path]
+    try:
+        status, out, _ = prepare(*command)
+        assert status == 0 and "19 videos were opened; 1 of them cannot be read" in out
+        assert "jump/person0_bad.mp4,not a readable video" in (tmp_path / "missing.csv").read_text()
+        assert lines(tmp_path / "counts.csv")[1].endswith(",1")
+        status, out, _ = prepare(*command, "--no-check")
+    finally:
+        bad.unlink()
+    assert status == 0 and "videos were opened" not in out
+    listed = [line for name in ("train", "val", "test") for line in lines(tmp_path / f"{name}.csv")]
+    assert len(listed) == 19 and "jump/person0_bad.mp4,0" in listed
+
+
+def test_class_folders_without_media_are_named(tmp_path, prepare):
+    media = make_videos(tmp_path / "media", *(f"{name}/{n}.mp4" for name in "ab" for n in range(2)))
+    for n, path in enumerate(sorted(media.glob("*/*.mp4"))):
+        write_video(path, FOUR_FRAMES + np.uint8(n), 10)
+    write(media / "c" / "empty.mp4", "")
+    (media / "d").mkdir()
+    status, out, _ = prepare("folders", media, "--out", tmp_path / "lists", "--test", 0)
+    assert status == 0 and "no usable media in class folders: c, d; they are no classes" in out
+    assert lines(tmp_path / "lists" / "classes.txt") == ["a", "b"]
+
+
+def test_a_broken_video_that_an_owner_names_is_in_no_list(tmp_path, prepare):
+    media = make_videos(tmp_path / "media", "good.mp4")
+    write(media / "bad.mp4", "no video")
+    val = kinetics_csv(tmp_path / "val.csv", "val", "abseiling,good,84,94", "marching,bad,3,13")
+    out = tmp_path / "lists"
+    assert prepare("kinetics", "--set", "k400", "--val", val, "--media", media, "--out", out)[0] == 0
+    assert lines(out / "val.csv") == lines(out / "test.csv") == ["good.mp4,341"]
+    assert lines(out / "missing.csv")[1].startswith("bad.mp4,not a readable video")
+
+
+def test_kinetics(tmp_path, prepare, debug_cfg):
     media = make_videos(
         tmp_path / "media", "abseiling/---QUuC4vJs.mp4", "x/id_2_000001_000011.webm", "extra.mp4"
     )
@@ -182,6 +268,12 @@ def test_kinetics(tmp_path, prepare):
     assert lines(out / "counts.csv")[2] == "1,marching,0,0,0,1"
     assert "1 videos in" in printed and "are in none of these lists" in printed
     assert "test.csv: 1 videos, the validation list again" in printed
+    assert lists_with(debug_cfg, printed) == {"train": 1, "val": 1, "test": 1}
+    command = ["kinetics", "--set", "k400", "--val", val, "--media", media, "--out", tmp_path / "val only"]
+    printed = prepare(*command)[1]
+    assert lists_with(debug_cfg, printed) == {"test": 1} and "TRAIN.ENABLE False" in printed
+    printed = prepare(*command, "--extract-frames", tmp_path / "frames")[1]
+    assert lists_with(debug_cfg, printed) == {"test": 1} and "TEST.DATASET hmdb51" in printed
 
 
 def test_kinetics_600_folders_with_punctuation(tmp_path, prepare):
@@ -217,7 +309,7 @@ def something(tmp_path, version):
     return words
 
 
-def test_something_v1_from_the_frames_that_its_owner_distributes(tmp_path, prepare):
+def test_something_v1_from_the_frames_that_its_owner_distributes(tmp_path, prepare, debug_cfg):
     for video, count in {"78687": 3, "42326": 2, "5": 4, "9": 1}.items():
         for number in range(1, count + 1):
             write(tmp_path / "media" / video / f"{number:05d}.jpg", "")
@@ -231,29 +323,43 @@ def test_something_v1_from_the_frames_that_its_owner_distributes(tmp_path, prepa
     assert lines(lists / "somesomev1_rgb_test_split.txt") == ["9 1 0"]
     assert "DATA.IMAGE_TEMPLATE '{:05d}.jpg' DATA.LABEL_PATH_TEMPLATE 'somesomev1_rgb_{}_split.txt'" in out
     assert "label 0 for all: not to be scored" in out
+    assert lists_with(debug_cfg, out) == {"train": 2, "val": 1, "test": 1}
 
 
-def test_something_v2_straight_from_its_videos(tmp_path, prepare):
+def test_something_v1_refuses_video_files_that_nobody_reads(tmp_path, prepare):
+    media = make_videos(tmp_path / "media", "78687.webm", "42326.webm", "5.webm")
+    command = [*something(tmp_path, "v1"), "--media", media]
+    for making in ([], ["--transcode", tmp_path / "small"]):
+        status, _, error = prepare(*command, *making)
+        assert status == 2 and "reads frame folders only: add --extract-frames DIR" in error
+    assert not list((tmp_path / "lists").iterdir())
+    assert prepare(*command, "--extract-frames", tmp_path / "frames")[0] == 0
+
+
+def test_something_v2_straight_from_its_videos(tmp_path, prepare, debug_cfg):
     media = make_videos(tmp_path / "media", "78687.webm", "42326.webm", "5.webm", "9.webm")
-    assert prepare(*something(tmp_path, "v2"), "--media", media)[0] == 0
+    status, out, _ = prepare(*something(tmp_path, "v2"), "--media", media)
+    assert status == 0 and "TRAIN.DATASET ssv2 TEST.DATASET ssv2" in out
+    assert lists_with(debug_cfg, out) == {"train": 2, "val": 1, "test": 1}
     lists = tmp_path / "lists"
     assert lines(lists / "train.csv") == ["78687.webm,41", "42326.webm,109"]
     assert lines(lists / "val.csv") == lines(lists / "test.csv") == ["5.webm,0"]
     assert lines(lists / "unlabelled.csv") == ["9.webm,0"]
 
 
-def test_something_v2_extracted(tmp_path, prepare):
+def test_something_v2_extracted(tmp_path, prepare, debug_cfg):
     media = make_videos(tmp_path / "media", "78687.webm", "42326.webm", "5.webm")
     command = [*something(tmp_path, "v2"), "--media", media, "--extract-frames", tmp_path / "frames"]
     for counts in ("now: 3, earlier: 0, impossible: 0", "now: 0, earlier: 3, impossible: 0"):
         status, out, _ = prepare(*command)
         assert status == 0 and counts in out
+        assert lists_with(debug_cfg, out) == {"train": 2, "val": 1, "test": 1}
         assert lines(tmp_path / "lists" / "somesomev2_rgb_train_split.txt") == ["78687 4 41", "42326 4 109"]
     assert (tmp_path / "frames" / "5" / "img_00004.jpg").exists()
     assert lines(tmp_path / "lists" / "missing.csv")[1].startswith("9,not found (")
 
 
-def test_ucf101(tmp_path, prepare):
+def test_ucf101(tmp_path, prepare, debug_cfg):
     names = read_class_names(ROOT / "data_lists" / "ucf101" / "classes.txt")
     folder = tmp_path / "ucfTrainTestlist"
     write(folder / "classInd.txt", "".join(f"{n} {name}\n" for n, name in enumerate(names, start=1)))
@@ -265,7 +371,12 @@ def test_ucf101(tmp_path, prepare):
     ]
     media = make_videos(tmp_path / "media", *paths)
     out = tmp_path / "lists"
-    assert prepare("ucf101", "--annotations", folder, "--media", media / "UCF-101", "--out", out)[0] == 0
+    command = ["ucf101", "--annotations", folder, "--media", media / "UCF-101", "--out"]
+    frames = prepare(*command, tmp_path / "f", "--extract-frames", tmp_path / "frames")[1]
+    assert lists_with(debug_cfg, frames) == {"train": 1, "val": 1, "test": 1}
+    status, printed, _ = prepare(*command, out)
+    assert status == 0 and "TRAIN.DATASET ucf101 TEST.DATASET ucf101" in printed
+    assert lists_with(debug_cfg, printed) == {"train": 1, "val": 1, "test": 1}
     for k in (1, 2, 3):
         assert lines(out / f"split{k}" / "train.csv") == [f"YoYo/v_YoYo_g08_c0{k}.avi 100"]
         for name in ("val.csv", "test.csv"):
@@ -287,15 +398,23 @@ def hmdb(tmp_path):
     return tmp_path / "split", tmp_path / "media"
 
 
-def test_hmdb51_as_videos_and_as_frames(tmp_path, prepare):
+def test_hmdb51_as_videos_and_as_frames(tmp_path, prepare, debug_cfg):
     annotations, media = hmdb(tmp_path)
     command = ["hmdb51", "--annotations", annotations, "--media", media, "--out"]
     status, out, _ = prepare(*command, tmp_path / "v")
     assert status == 0 and "51 classes; videos of a class, least / median / most:" in out
+    assert lists_with(debug_cfg, out) == {"train": 51, "val": 51, "test": 51}
     assert lines(tmp_path / "v" / "split3" / "train.csv")[0] == "brush_hair/a_brush_hair_0.avi 0"
     assert lines(tmp_path / "v" / "split3" / "test.csv")[50] == "wave/b_wave_0.avi 50"
-    assert prepare(*command, tmp_path / "f", "--extract-frames", tmp_path / "frames")[0] == 0
-    assert lines(tmp_path / "f" / "split1" / "val.txt")[50] == "wave/b_wave_0 4 50"
+    # Lists at the top would be read in place of those in the folders; splits are gone if the owner's files are.
+    old = [write(tmp_path / "f" / name, "old 0") for name in ("val.csv", "split3/val.txt", "split2/test.csv")]
+    for path in [*annotations.glob("*split1.txt"), *annotations.glob("*split3.txt")]:
+        path.unlink()
+    status, out, _ = prepare(*command, tmp_path / "f", "--extract-frames", tmp_path / "frames")
+    assert status == 0 and "DATA.SPLIT 2" in out
+    assert lists_with(debug_cfg, out) == {"train": 51, "val": 51, "test": 51}
+    assert not any(path.exists() for path in old)
+    assert lines(tmp_path / "f" / "split2" / "val.txt")[50] == "wave/b_wave_0 4 50"
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,8 @@ def plan(args: argparse.Namespace, data_set: str, media: Path) -> Plan:
         task = Transcode(short_side, 12 if args.gop is None else args.gop)
     elif args.short_side is not None:
         raise ValueError("--short-side is for --extract-frames DIR and --transcode DIR; give one of them too")
-    return Plan(
-        data_set, media, args.out, args.use, task, args.extract_frames or args.transcode, args.workers
-    )
+    made = args.extract_frames or args.transcode
+    return Plan(data_set, media, args.out, args.use, task, made, args.workers, args.check)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -176,7 +175,13 @@ def _common(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--gop", type=int, metavar="N", help="transcode: a key frame every N frames (12)")
     command.add_argument(
-        "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes for both (%(default)s)"
+        "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (%(default)s)"
+    )
+    command.add_argument(
+        "--no-check",
+        dest="check",
+        action="store_false",
+        help="list videos without opening them: quick for very many, but broken ones get into the lists",
     )
 
 

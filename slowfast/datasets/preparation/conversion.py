@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from tqdm import tqdm
-
 from slowfast.datasets.frames import UnreadableVideo
+from slowfast.datasets.preparation.parallel import run_all
 from slowfast.utils import logging
 
 RECORD = "converted.jsonl"
@@ -79,7 +75,7 @@ def convert(root: Path, paths: Sequence[str], out: Path, task: Task, *, workers:
             results[path] = Result(target, known["num_frames"], damage=known["damage"])
         else:
             jobs.append((root, path, out, target, task))
-    for path, result in tqdm(_run(jobs, workers), total=len(jobs), unit="video", disable=None):
+    for path, result in run_all(convert_one, jobs, workers, "converted"):
         results[path] = result
         if not result.reason:
             _note(out, root, path, result, task)
@@ -106,25 +102,6 @@ def convert_one(job: tuple[Path, str, Path, str, Task]) -> tuple[str, Result]:
     finally:
         _remove(temporary)
     return path, Result(target, num_frames, damage=damage, made=True)
-
-
-def _run(jobs: list[tuple], workers: int) -> Iterator[tuple[str, Result]]:
-    if workers < 1:
-        raise ValueError(f"--workers is {workers}; write 1 or more")
-    if workers == 1 or len(jobs) < 2:
-        yield from map(convert_one, jobs)
-        return
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
-    try:
-        for future in as_completed([pool.submit(convert_one, job) for job in jobs]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise ChildProcessError(
-            "a worker process was killed, perhaps for lack of memory; the same command goes on from here, "
-            "with --workers 1 one video at a time"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _finished(out: Path, task: Task) -> dict[str, dict]:

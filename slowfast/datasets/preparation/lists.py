@@ -6,13 +6,15 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from slowfast.datasets.preparation.entries import SPLITS, UNLABELLED, Item, LeftOut
+from slowfast.datasets.preparation.media import KINDS
 from slowfast.utils.atomic import replace_file
 
+SPLIT_FOLDERS = ("split1", "split2", "split3")  # of ucf101 and hmdb51
 _CSV_LISTS = {split: f"{split}.csv" for split in (*SPLITS, UNLABELLED)}
 
 
@@ -47,6 +49,28 @@ def list_format(data_set: str, kind: str) -> ListFormat:
     if data_set == "hmdb51":
         return ListFormat({"train": "train.txt", "val": "val.txt"}, " ")
     return ListFormat(_CSV_LISTS, " ", test_is_val=data_set != "folders")
+
+
+def reading_data_set(data_set: str, kind: str) -> str:
+    """The name for TRAIN.DATASET and TEST.DATASET that reads these lists: of those that read frame folders, ssv2 takes
+    frames from the whole video and hmdb51 clips.
+    """
+    if kind == "frames":
+        return {"ssv1": "ssv1", "ssv2": "ssv2", "folders": "ssv2"}.get(data_set, "hmdb51")
+    return data_set if data_set in ("ssv2", "ucf101", "hmdb51") else "kinetics"
+
+
+def remove_other_lists(folder: Path, data_set: str, written: Collection[str]) -> list[Path]:
+    """Remove the lists that an earlier preparation of the data set left in a folder, unless just `written`.
+
+    They would be read together with the new ones, though their videos may stand in another list by now. Names of
+    both formats count, others are left alone. Returns what was removed.
+    """
+    names = {name for kind in KINDS for name in list_format(data_set, kind).names.values()}
+    old = [folder / name for name in sorted(names - set(written)) if (folder / name).is_file()]
+    for path in old:
+        path.unlink()
+    return old
 
 
 def require_writable(folder: Path) -> None:

@@ -36,12 +36,14 @@ class FrameFolder:
 class MediaTree:
     """What a folder holds, in sorted order; made by `look`. Paths are relative to `root`, with "/".
 
+    folders: names of those in `root` itself.
     videos: path → bytes. frames: path → FrameFolder. others: suffix → number of files that are neither.
     """
 
     root: Path
     videos: dict[str, int] = field(default_factory=dict)
     frames: dict[str, FrameFolder] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
     others: Counter = field(default_factory=Counter)
 
     def paths(self, kind: str) -> list[str]:
@@ -60,6 +62,8 @@ class MediaTree:
 def look(root: str | Path) -> MediaTree:
     """Walk through a folder, following links to folders; names that begin with a dot are passed over.
 
+    A folder that is reached again through a link is entered once only.
+
     Raises FileNotFoundError or ValueError if `root` is no folder, OSError if a folder in it cannot be read.
     """
     root = Path(root)
@@ -67,9 +71,15 @@ def look(root: str | Path) -> MediaTree:
         raise FileNotFoundError(f"{root}: no such folder (media)")
     if not root.is_dir():
         raise ValueError(f"{root}: not a folder; give the folder that holds the videos or frame folders")
-    tree = MediaTree(root)
+    tree, seen = MediaTree(root), set()
     for folder, names, files in os.walk(root, followlinks=True, onerror=_raise):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back to it, perhaps in a circle
+            names.clear()
+            continue
+        seen.add(real)
         names[:] = sorted(name for name in names if not name.startswith("."))
+        tree.folders = tree.folders if tree.folders or len(seen) > 1 else list(names)
         inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
         pictures = []
         for name in sorted(files):

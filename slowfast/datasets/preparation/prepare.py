@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from slowfast.datasets.preparation import folders, lists, media, report
+from slowfast.datasets.preparation import checking, folders, lists, media, report
 from slowfast.datasets.preparation.classes import ClassNumbers
 from slowfast.datasets.preparation.conversion import Result, Task, convert
 from slowfast.datasets.preparation.entries import Entry, Item, LeftOut
@@ -19,7 +19,7 @@ class Plan:
 
     data_set: k400, k600, ssv1, ssv2, ucf101, hmdb51 or folders. media: folder of videos or frame folders. out:
     folder for the lists. use: auto, videos or frames. task: what to make from every video, into the folder
-    `converted`; the lists then name what was made.
+    `converted`; the lists then name what was made. check: whether videos that are listed as they are get opened.
     """
 
     data_set: str
@@ -29,35 +29,46 @@ class Plan:
     task: Task | None = None
     converted: Path | None = None
     workers: int = 1
+    check: bool = True
 
 
 @dataclass
 class _Media:
-    """The media folder of a plan, and what was made from its videos."""
+    """The media folder of a plan, and what was made from its videos.
+
+    kind: what is used of it, videos or frames. made: what the lists name, which may have been made from it.
+    """
 
     tree: media.MediaTree
     kind: str
+    made: str
     form: lists.ListFormat
     plan: Plan
     results: dict[str, Result] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    num_checked: int = 0
 
-    def convert(self, paths: Sequence[str]) -> None:
-        if self.plan.task:
-            workers = self.plan.workers
-            self.results = convert(
-                self.tree.root, paths, self.plan.converted, self.plan.task, workers=workers
-            )
+    def convert_or_check(self, paths: Sequence[str]) -> None:
+        """Make of the media what was asked for; open videos that are to be listed as they are."""
+        root, plan = self.tree.root, self.plan
+        if plan.task:
+            self.results = convert(root, paths, plan.converted, plan.task, workers=plan.workers)
+            self.unreadable = {path: result.reason for path, result in self.results.items() if result.reason}
+        elif self.kind == "videos" and plan.check:
+            self.unreadable = checking.unreadable(root, paths, workers=plan.workers)
+            self.num_checked = len(paths)
 
     def usable(self, items: Sequence[Item]) -> tuple[list[Item], list[LeftOut]]:
-        """Items whose medium could be converted, if that was asked for, and whose path a list can hold.
+        """Items whose medium could be read, as far as that was tried, and whose path a list can hold.
 
         Their paths are still those of the media found; `listed` gives those of what was made.
         """
         refused = {item.path: item for item in lists.unlistable(items)}
         for item in items:
-            result = self.results.get(item.path)
-            if result and result.reason:
-                refused[item.path] = LeftOut(item.path, result.reason, item.label, item.split)
+            if item.path in self.unreadable:
+                refused[item.path] = LeftOut(
+                    item.path, self.unreadable[item.path], item.label, item.split
+                )
         return [item for item in items if item.path not in refused], list(refused.values())
 
     def listed(self, items: Sequence[Item]) -> list[Item]:
@@ -85,17 +96,21 @@ def prepare_annotated(plan: Plan, annotated: Mapping[str, Sequence[Entry]], clas
     found = _open(plan)
     matched = {name: media.match(entries, found.tree, found.kind) for name, entries in annotated.items()}
     used = sorted({item.path for items, _ in matched.values() for item in items})
-    found.convert(used)
-    texts = []
+    found.convert_or_check(used)
+    texts, written = [], {}
     for name, (items, left_out) in matched.items():
         usable, refused = found.usable(items)
-        texts.append(_write(found, name, usable, [*left_out, *refused], classes.names))
+        text, written[name] = _write(found, name, usable, [*left_out, *refused], classes.names)
+        texts.append(text)
     if "" not in annotated:
         lists.write_class_names(plan.out, classes.names)
+        for name in ("", *lists.SPLIT_FOLDERS):
+            if name not in annotated:
+                texts += report.removed(lists.remove_other_lists(plan.out / name, plan.data_set, ()))
     unused = len(found.tree.paths(found.kind)) - len(used)
     if unused:
         texts.append(f"{unused} {found.kind} in {plan.media} are in none of these lists")
-    return "\n".join([*texts, *_closing(found, len(classes.names))])
+    return "\n".join([*texts, *_closing(found, len(classes.names), written)])
 
 
 def prepare_tree(
@@ -113,16 +128,18 @@ def prepare_tree(
     """
     found = _open(plan)
     names, items, left_out = folders.read_tree(found.tree, found.kind, classes)
+    used = {item.path.partition("/")[0] for item in items}
+    unused = [name for name in found.tree.folders if name not in used and name not in found.tree.frames]
     copies = []
     if found.kind == "videos":
         items, copies = folders.without_copies(items, found.tree)
     folders.groups_of(items, group_by)  # a pattern that does not fit is told before hours of converting
-    found.convert([item.path for item in items])
+    found.convert_or_check([item.path for item in items])
     items, refused = found.usable(items)
     left_out += [*copies, *(replace(item, split="") for item in refused)]
     items = folders.split_items(items, folders.groups_of(items, group_by), names, shares, seed)
-    text = _write(found, "", items, left_out, names)
-    return "\n".join([text, *_closing(found, len(names))])
+    text, written = _write(found, "", items, left_out, names)
+    return "\n".join([text, *report.no_classes(unused), *_closing(found, len(names), {"": written})])
 
 
 def _open(plan: Plan) -> _Media:
@@ -134,21 +151,56 @@ def _open(plan: Plan) -> _Media:
     tree = media.look(plan.media)
     kind = media.choose_kind(tree, "videos" if plan.task else plan.use)
     made = "frames" if isinstance(plan.task, ExtractFrames) else kind
-    return _Media(tree, kind, lists.list_format(plan.data_set, made), plan)
+    if plan.data_set == "ssv1" and made == "videos":
+        raise ValueError(
+            f"{plan.media}: video files, but the data set ssv1 reads frame folders only: add --extract-frames DIR, "
+            "which makes them"
+        )
+    return _Media(tree, kind, made, lists.list_format(plan.data_set, made), plan)
 
 
 def _write(
     found: _Media, name: str, items: Sequence[Item], left_out: Sequence[LeftOut], class_names: Sequence[str]
-) -> str:
+) -> tuple[str, list[str]]:
+    """Write the lists of one folder below `out`; return (report, splits that have a list)."""
     folder = found.plan.out / name
     listed = lists.write_lists(folder, found.listed(items), left_out, class_names, found.form)
-    return report.summary(folder, listed, left_out, class_names, found.form)
+    written = [found.form.names[split] for split in listed]
+    removed = lists.remove_other_lists(folder, found.plan.data_set, written)
+    text = report.summary(folder, listed, left_out, class_names, found.form)
+    return "\n".join([text, *report.removed(removed)]), list(listed)
 
 
-def _closing(found: _Media, num_classes: int) -> list[str]:
-    prefix = found.plan.converted if found.plan.task else found.plan.media
+def _closing(found: _Media, num_classes: int, written: Mapping[str, Collection[str]]) -> list[str]:
+    """written: folder below `out` → the splits that have a list there."""
     return [
         *report.ignored(found.tree.others),
         *report.conversion(found.results),
-        *report.usage(found.plan.out, prefix, num_classes, found.form, found.image_template()),
+        *report.checked(found.num_checked, len(found.unreadable)),
+        *report.usage(_keys(found, num_classes, written)),
     ]
+
+
+def _keys(found: _Media, num_classes: int, written: Mapping[str, Collection[str]]) -> dict[str, object]:
+    """Keys of a configuration → values, for what was written; what has no list is switched off."""
+    plan, form = found.plan, found.form
+    reader = lists.reading_data_set(plan.data_set, found.made)
+    keys = {
+        "TRAIN.DATASET": reader,
+        "TEST.DATASET": reader,
+        "DATA.PATH_TO_DATA_DIR": plan.out,
+        "DATA.PATH_PREFIX": plan.converted if plan.task else plan.media,
+        "MODEL.NUM_CLASSES": num_classes,
+    }
+    if found.made == "frames":
+        keys["DATA.IMAGE_TEMPLATE"] = found.image_template()
+    if form.list_template:
+        keys["DATA.LABEL_PATH_TEMPLATE"] = form.list_template
+    folder = min(written)
+    if folder:
+        keys["DATA.SPLIT"] = folder.removeprefix("split")
+    if "train" not in written[folder]:
+        keys["TRAIN.ENABLE"] = False
+    if ("test" if "test" in form.names else "val") not in written[folder]:  # as data sets look for it
+        keys["TEST.ENABLE"] = False
+    return keys

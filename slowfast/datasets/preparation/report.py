@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -38,6 +39,16 @@ def summary(
     return "\n".join(lines)
 
 
+def removed(paths: Sequence[Path]) -> list[str]:
+    """Lists that are no longer there."""
+    return [f"  removed {path.name} of an earlier preparation from {path.parent}" for path in paths]
+
+
+def no_classes(folders: Sequence[str]) -> list[str]:
+    """Folders beside those of the classes."""
+    return [f"no usable media in class folders: {', '.join(folders)}; they are no classes"] if folders else []
+
+
 def ignored(others: Mapping[str, int]) -> list[str]:
     """Files of the media folder that are neither videos nor pictures."""
     counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
@@ -58,19 +69,15 @@ def conversion(results: Mapping[str, Result]) -> list[str]:
     return lines
 
 
-def usage(out: Path, prefix: Path, num_classes: int, form: ListFormat, image_template: str) -> list[str]:
-    """The keys that a recipe needs to read these lists; image_template is "" for video files."""
-    keys = f"DATA.PATH_TO_DATA_DIR {out} DATA.PATH_PREFIX {prefix} MODEL.NUM_CLASSES {num_classes}"
-    lines = ["for the command line of tools/run_net.py:"]
-    if image_template:
-        keys += f" DATA.IMAGE_TEMPLATE '{image_template}'"
-    if form.list_template:
-        keys += f" DATA.LABEL_PATH_TEMPLATE '{form.list_template}'"
-    elif image_template:
-        lines.insert(
-            0, "frame folders are read by the data sets ssv2 (frames from the whole video) and hmdb51 (clips)"
-        )
-    return [*lines, f"  {keys}"]
+def checked(number: int, unreadable: int) -> list[str]:
+    """How many videos were opened, and how many in vain."""
+    return [f"{number} videos were opened; {unreadable} of them cannot be read"] if number else []
+
+
+def usage(keys: Mapping[str, object]) -> list[str]:
+    """The keys that a recipe needs to read these lists, as words of a command line."""
+    words = " ".join(f"{key} {shlex.quote(str(value))}" for key, value in keys.items())
+    return ["for the command line of tools/run_net.py:", f"  {words}"]
 
 
 def _table(header: Sequence[str], rows: Sequence[tuple]) -> list[str]:

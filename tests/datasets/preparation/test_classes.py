@@ -34,9 +34,16 @@ def test_many_unknown_classes_suggest_another_data_set():
     assert "is this the annotation of another data set?" in str(error.value)
 
 
-def test_two_names_for_one_class_are_refused():
-    with pytest.raises(ValueError, match="'ride a bike' and 'Ride_a_bike' are two names for one class"):
-        ClassNumbers(["ride a bike", "walk", "Ride_a_bike"], "classes.txt")
+def test_names_that_differ_in_punctuation_alone_are_compared_as_written():
+    classes = ClassNumbers(["C", "C++", "Java"], "classes.txt")
+    assert classes.number([("C++", "a:1"), ("C", "a:2"), ("Java", "a:3")]) == [1, 0, 2]
+    with pytest.raises(ValueError, match="a:1: unknown class 'java'; nearest: 'Java'"):
+        classes.number([("java", "a:1")])
+
+
+def test_a_name_that_is_there_twice_is_refused():
+    with pytest.raises(ValueError, match="classes.txt: 'walk' is there more than once"):
+        ClassNumbers(["walk", "run", "walk "], "classes.txt")
 
 
 def test_an_order_that_differs_is_refused_with_the_first_difference():

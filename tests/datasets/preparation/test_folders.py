@@ -58,10 +58,6 @@ def test_frame_folders_and_a_given_order():
     [
         (["run/a.mp4"], "media: only one class folder, 'run'"),
         (["a.mp4", "b.mp4"], "media: no class folder with usable media in it; .*'a.mp4': a video beside"),
-        (
-            ["Ride_a_bike/a.mp4", "ride a bike/b.mp4"],
-            "'Ride_a_bike' and 'ride a bike' are two names for one class",
-        ),
         (["train/run/a.mp4", "val/run/b.mp4"], "the folders train, val are splits, not classes"),
     ],
 )

@@ -34,6 +34,13 @@ def test_a_tree_is_told_apart(tmp_path):
     assert tree.others == {".txt": 1}
 
 
+def test_links_in_a_circle_are_followed_once(tmp_path):
+    touch(tmp_path, "media/a/1.mp4", "elsewhere/2.mp4")
+    (tmp_path / "media" / "a" / "up").symlink_to(tmp_path / "media", target_is_directory=True)
+    (tmp_path / "media" / "b").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert look(tmp_path / "media").videos == {"a/1.mp4": 1, "b/2.mp4": 1}
+
+
 def test_what_is_no_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         look(tmp_path / "nothing")
