@@ -103,7 +103,8 @@ def collect(folder: Path) -> dict:
     """What one finished run says of itself."""
     results = json.loads((folder / "results.json").read_text())
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    curve = [(r["epoch"], 100 - r["top1_err"]) for r in records if r.get("_type") == "val_epoch"]
+    validations = [record for record in records if record.get("_type") == "val_epoch"]
+    curve = [(int(r["epoch"].split("/")[0]), 100 - r["top1_err"]) for r in validations]  # "20/120"
     return {
         "top1": results["video"]["top1"],
         "num_scored": results["num_scored"],
