@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from slowfast.datasets import augment, rand_augment, sampling, transforms
+from slowfast.datasets.clip_ops import Operation, apply_operations
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,8 @@ class TrainViews:
         return Views.of(torch.stack(copies), torch.from_numpy(np.stack(boxes)))
 
     def _copy(self, clip: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
-        if self.policy is not None:
-            clip = rand_augment.apply_operations(clip, rand_augment.draw_rand_augment(self.policy, rng))
-        clip = self._crop(clip, rng)
+        operations = rand_augment.draw_rand_augment(self.policy, rng) if self.policy is not None else []
+        clip = self._augment_and_crop(clip, operations, rng)
         if self.colour_strengths is not None:
             clip = transforms.jitter_colours(clip, *augment.draw_colour_jitter(self.colour_strengths, rng))
         if self.random_flip and augment.draw_flip(rng):
@@ -91,19 +91,24 @@ class TrainViews:
         size = self.crop_size
         return clip, augment.draw_erase_boxes(size, size, self.erase_probability, self.erase_count, rng)
 
-    def _crop(self, clip: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    def _augment_and_crop(
+        self, clip: torch.Tensor, operations: Sequence[Operation], rng: np.random.Generator
+    ) -> torch.Tensor:
         num_frames, height, width, _ = clip.shape
         if self.area is None:
             jittered = augment.draw_jittered_crop(
                 height, width, *self.jitter, self.crop_size, self.inverse_jitter, rng
             )
+            clip = apply_operations(clip, operations)
             resized = transforms.resize(clip, jittered.height, jittered.width, self.antialias)
             return transforms.crop(resized, jittered.box)
         if self.motion_shift:
             boxes = augment.draw_moving_crop_boxes(height, width, self.area, self.aspect, num_frames, rng)
+            clip = apply_operations(clip, operations)
             return transforms.crop_and_resize_moving(clip, boxes, self.crop_size, self.antialias)
         box = augment.draw_resized_crop_box(height, width, self.area, self.aspect, rng)
-        return transforms.crop_and_resize(clip, box, self.crop_size, self.antialias)
+        clip = apply_operations(clip, operations, box)  # of which the rest would be thrown away
+        return transforms.resize(clip, self.crop_size, self.crop_size, self.antialias)
 
 
 @dataclass(frozen=True)

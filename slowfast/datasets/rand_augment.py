@@ -1,22 +1,19 @@
-"""RandAugment on clips (Cubuk et al. 2020), in the form of timm that PySlowFast uses: parse, draw, apply.
+"""RandAugment on clips (Cubuk et al. 2020), in the form of timm that PySlowFast uses: parse and draw.
 
-A policy string is parsed once; for each clip `draw_rand_augment` draws operations with all their arguments
-from a numpy Generator, and `apply_operations` computes them with Pillow on the uint8 frames, the same for
-every frame. Draws come in the published order, so that the published random numbers give the published
-operations.
+A policy string is parsed once; for each clip `draw_rand_augment` draws operations with all their arguments from a
+numpy Generator, which `slowfast.datasets.clip_ops` computes, the same for every frame. Draws come in the published
+order, so that the published random numbers give the published operations.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
-import torch
-from PIL import Image, ImageEnhance, ImageOps
-from torch import Tensor
+
+from slowfast.datasets.clip_ops import Operation
 
 INTERPOLATIONS = ("bilinear", "bicubic", "random")
 
@@ -37,17 +34,6 @@ class RandAugmentPolicy:
     """Choose operations by weight and without replacement instead of uniformly with replacement."""
     interpolation: str = "bicubic"
     """Filter of rotations, shears and shifts: bilinear, bicubic, or random (one of the two each time)."""
-
-
-class Operation(NamedTuple):
-    """One operation with everything drawn: apply it and the result is determined."""
-
-    name: str
-    """A key of APPLY."""
-    argument: float | None
-    """Degrees, bits, threshold, factor, shear or fraction of the frame's side; None if none is needed."""
-    interpolation: str
-    """Filter, bilinear or bicubic; read by Rotate, Shear and Translate only."""
 
 
 def parse_policy(text: str, interpolation: str = "bicubic") -> RandAugmentPolicy:
@@ -189,63 +175,3 @@ def draw_rand_augment(policy: RandAugmentPolicy, rng: np.random.Generator) -> li
             interpolation = "bilinear" if rng.random() < 0.5 else "bicubic"
         operations.append(Operation(name, argument, interpolation))
     return operations
-
-
-FILL = (128, 128, 128)
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-
-def _affine(image: Image.Image, matrix: Sequence[float], interpolation: str) -> Image.Image:
-    """Output (x, y) is input (a x + b y + c, d x + e y + f) for matrix (a, b, c, d, e, f), grey outside."""
-    return image.transform(
-        image.size, Image.Transform.AFFINE, matrix, resample=_RESAMPLING[interpolation], fillcolor=FILL
-    )
-
-
-def _posterize(image: Image.Image, bits: int) -> Image.Image:
-    """Keeps the top bits. None gives a black image, which newer versions of Pillow's own function refuse."""
-    keep = 256 - (1 << (8 - bits))
-    return image.point([value & keep for value in range(256)] * 3)
-
-
-def _solarize_add(image: Image.Image, add: int) -> Image.Image:
-    return image.point([min(255, value + add) if value < 128 else value for value in range(256)] * 3)
-
-
-# Image, argument, interpolation -> image.
-APPLY: dict[str, Callable[[Image.Image, float | None, str], Image.Image]] = {
-    "AutoContrast": lambda image, _, __: ImageOps.autocontrast(image),
-    "Equalize": lambda image, _, __: ImageOps.equalize(image),
-    "Invert": lambda image, _, __: ImageOps.invert(image),
-    "Rotate": lambda image, degrees, how: image.rotate(degrees, resample=_RESAMPLING[how], fillcolor=FILL),
-    "Posterize": lambda image, bits, _: _posterize(image, bits),
-    "Solarize": lambda image, threshold, _: ImageOps.solarize(image, threshold),
-    "SolarizeAdd": lambda image, add, _: _solarize_add(image, add),
-    "Color": lambda image, factor, _: ImageEnhance.Color(image).enhance(factor),
-    "Contrast": lambda image, factor, _: ImageEnhance.Contrast(image).enhance(factor),
-    "Brightness": lambda image, factor, _: ImageEnhance.Brightness(image).enhance(factor),
-    "Sharpness": lambda image, factor, _: ImageEnhance.Sharpness(image).enhance(factor),
-    "ShearX": lambda image, shear, how: _affine(image, (1, shear, 0, 0, 1, 0), how),
-    "ShearY": lambda image, shear, how: _affine(image, (1, 0, 0, shear, 1, 0), how),
-    "TranslateXRel": lambda image, part, how: _affine(image, (1, 0, part * image.width, 0, 1, 0), how),
-    "TranslateYRel": lambda image, part, how: _affine(image, (1, 0, 0, 0, 1, part * image.height), how),
-}
-
-
-def apply_operations(clip: Tensor, operations: Sequence[Operation]) -> Tensor:
-    """The uint8 clip (T, H, W, 3), R, G, B, after the operations; without any, the clip itself.
-
-    Computed by Pillow frame by frame; what a rotation or shift uncovers is grey (128). Statistics that some
-    operations use (contrast, histograms) are those of each frame, as published.
-    """
-    assert clip.dtype == torch.uint8 and clip.shape[-1] == 3, (clip.dtype, clip.shape)
-    if not operations:
-        return clip
-    frames = np.ascontiguousarray(clip.numpy())
-    out = np.empty_like(frames)
-    for frame, result in zip(frames, out, strict=True):
-        image = Image.fromarray(frame)
-        for name, argument, interpolation in operations:
-            image = APPLY[name](image, argument, interpolation)
-        result[...] = image
-    return torch.from_numpy(out)
