@@ -30,7 +30,8 @@ from torch.nn import functional
 from slowfast.config import load_cfg
 from slowfast.datasets import augment, rand_augment, sampling, transforms
 from slowfast.datasets.build import build_dataset, build_device_stage
-from slowfast.datasets.clip_ops import FILL, Operation
+from slowfast.datasets.clip_geometry import FILL
+from slowfast.datasets.clip_ops import Operation
 from slowfast.datasets.loader import Batch, collate
 from slowfast.datasets.pipeline import DeviceStage
 from slowfast.datasets.video_dataset import VideoDataset
@@ -50,7 +51,7 @@ _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resamplin
 
 def _affine(image: Image.Image, matrix: Sequence[float], how: str) -> Image.Image:
     return image.transform(
-        image.size, Image.Transform.AFFINE, matrix, resample=_RESAMPLING[how], fillcolor=FILL
+        image.size, Image.Transform.AFFINE, matrix, resample=_RESAMPLING[how], fillcolor=(FILL, FILL, FILL)
     )
 
 
@@ -68,7 +69,7 @@ PILLOW: dict[str, Callable[[Image.Image, float | None, str], Image.Image]] = {
     "AutoContrast": lambda image, _, __: ImageOps.autocontrast(image),
     "Equalize": lambda image, _, __: ImageOps.equalize(image),
     "Invert": lambda image, _, __: ImageOps.invert(image),
-    "Rotate": lambda image, degrees, how: image.rotate(degrees, resample=_RESAMPLING[how], fillcolor=FILL),
+    "Rotate": lambda image, degrees, how: image.rotate(degrees, resample=_RESAMPLING[how], fillcolor=(FILL, FILL, FILL)),
     "Posterize": lambda image, bits, _: _posterize(image, bits),
     "Solarize": lambda image, threshold, _: ImageOps.solarize(image, threshold),
     "SolarizeAdd": lambda image, add, _: _solarize_add(image, add),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from slowfast.datasets.video_dataset import ItemReport, VideoItem
 from slowfast.utils import seeds
@@ -81,9 +81,14 @@ def collate(items: Sequence[VideoItem]) -> Batch:
 
 
 def _join(parts: list[torch.Tensor]) -> torch.Tensor:
-    """Concatenate along the first axis; empty parts (unreadable videos) need not agree in the other sizes."""
+    """Concatenate along the first axis; empty parts (unreadable videos) need not agree in the other sizes.
+
+    In a worker the result is written where the training process can read it, so that it is not copied again.
+    """
     filled = [part for part in parts if len(part)]
-    return torch.cat(filled) if filled else parts[0]
+    if len(filled) < 2:
+        return filled[0] if filled else parts[0]
+    return default_collate([row for part in filled for row in part])
 
 
 @dataclass
