@@ -46,12 +46,13 @@ VIEWS = ("4x1", "5x3")
 # ----------------------------------------------------------------------------------------------------------
 # RandAugment on Pillow images, as published
 # ----------------------------------------------------------------------------------------------------------
+GREY = (FILL, FILL, FILL)
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def _affine(image: Image.Image, matrix: Sequence[float], how: str) -> Image.Image:
     return image.transform(
-        image.size, Image.Transform.AFFINE, matrix, resample=_RESAMPLING[how], fillcolor=(FILL, FILL, FILL)
+        image.size, Image.Transform.AFFINE, matrix, resample=_RESAMPLING[how], fillcolor=GREY
     )
 
 
@@ -69,7 +70,7 @@ PILLOW: dict[str, Callable[[Image.Image, float | None, str], Image.Image]] = {
     "AutoContrast": lambda image, _, __: ImageOps.autocontrast(image),
     "Equalize": lambda image, _, __: ImageOps.equalize(image),
     "Invert": lambda image, _, __: ImageOps.invert(image),
-    "Rotate": lambda image, degrees, how: image.rotate(degrees, resample=_RESAMPLING[how], fillcolor=(FILL, FILL, FILL)),
+    "Rotate": lambda image, degrees, how: image.rotate(degrees, resample=_RESAMPLING[how], fillcolor=GREY),
     "Posterize": lambda image, bits, _: _posterize(image, bits),
     "Solarize": lambda image, threshold, _: ImageOps.solarize(image, threshold),
     "SolarizeAdd": lambda image, add, _: _solarize_add(image, add),
@@ -323,9 +324,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as name:
         videos = arguments.videos or write_videos(Path(name))
-        results = run(
-            arguments.split, videos, Path(name), arguments.cfg, arguments.views, arguments.rounds
-        )
+        results = run(arguments.split, videos, Path(name), arguments.cfg, arguments.views, arguments.rounds)
     print(table(results))
     if arguments.out:
         facts = {"threads": arguments.threads, "rounds": arguments.rounds, **environment.facts()}

@@ -30,7 +30,10 @@ Matrix = tuple[float, float, float, float, float, float]
 # from that one: 1, d, d^2, d^3. Cubic convolution has slope -1 at distance 1 in Pillow.
 _KERNELS = {
     "bilinear": (0, ((1.0, -1.0), (0.0, 1.0))),
-    "bicubic": (-1, ((0.0, -1.0, 2.0, -1.0), (1.0, 0.0, -2.0, 1.0), (0.0, 1.0, 1.0, -1.0), (0.0, 0.0, -1.0, 1.0))),
+    "bicubic": (
+        -1,
+        ((0.0, -1.0, 2.0, -1.0), (1.0, 0.0, -2.0, 1.0), (0.0, 1.0, 1.0, -1.0), (0.0, 0.0, -1.0, 1.0)),
+    ),
 }
 _REACH = 3  # pixels beside a place that a filter may look at, and one more for rounding
 _NUDGE = 2.0**-12  # keeps whole numbers that came out a rounding error too small
@@ -105,7 +108,7 @@ def _weights(distance: Tensor, interpolation: str) -> Tensor:
 def _gather(
     part: Tensor, source: Box, target: Box, size: tuple[int, int], matrix: Matrix, interpolation: str
 ) -> Tensor:
-    """A table has a row for each pixel, with that pixel of all frames; a pixel of the result is a weighted sum of rows."""
+    """A table holds in each row one pixel of all frames; a pixel of the result is a weighted sum of rows."""
     num_frames, height, width, channels = part.shape
     table = torch.full((height * width + 1, num_frames * channels), float(FILL))
     table[:-1].view(height, width, num_frames, channels).copy_(part.permute(1, 2, 0, 3))

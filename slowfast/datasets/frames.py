@@ -235,8 +235,8 @@ class VideoReader:
 class _PacketStream:
     """The compressed pictures of one stream, in the order of the file, as often as they are asked for.
 
-    num_pictures: how many of them show a frame. damage: see VideoReader. times: when each packet is to be seen, in units
-    of the stream; None for one that shows no frame or does not say.
+    num_pictures: how many of them show a frame. damage: see VideoReader. times: when each packet is to be seen, in
+    units of the stream; None for one that shows no frame or does not say.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream):
@@ -306,11 +306,17 @@ class _PacketStream:
 
 
 def _numbers(stream: VideoStream, packets: _PacketStream) -> dict[int, int] | None:
-    """Time of a frame → its number, if times are all known, all different, and pictures can be left out by them."""
-    if stream.codec_context.name not in _MARKS_UNREFERENCED or packets.damage or None in packets.times:
+    """Time of a frame → its number, where pictures can be left out by it; else None.
+
+    Times must be known and different. They must not follow the order of storage: then either no picture is shown before
+    one that it is made from, and there is nothing to leave out, or times are those of decoding, as always in AVI.
+    """
+    times = packets.times
+    if stream.codec_context.name not in _MARKS_UNREFERENCED or packets.damage or None in times:
         return None
-    numbers = {time: number for number, time in enumerate(sorted(packets.times))}
-    return numbers if len(numbers) == len(packets.times) else None
+    in_order = sorted(times)
+    numbers = {time: number for number, time in enumerate(in_order)}
+    return numbers if len(numbers) == len(times) and in_order != times else None
 
 
 def _decode(

@@ -114,7 +114,7 @@ def test_the_open_groups_are_open(videos):
     assert all(packets[place + 1].pts < packets[place].pts for place in keys[1:])
 
 
-@pytest.mark.parametrize("name", ["h264 open groups", "mpeg4 avi", "vp9 webm"])
+@pytest.mark.parametrize("name", ["h264 open groups", "h264 variable rate", "hevc", "mpeg4 avi", "vp9 webm"])
 def test_pixels_are_those_of_a_full_decode(name, videos):
     data, count = videos(name)
     with av.open(io.BytesIO(data)) as container:
@@ -156,11 +156,52 @@ def test_size_rate_and_shape(videos):
         assert reader.read(np.array([5, 1])).dtype == np.uint8
 
 
-def test_only_frames_asked_for_are_converted_and_decoding_stops(videos, monkeypatch):
-    decoded, original = [], frames._decode
+@pytest.fixture
+def decoded(monkeypatch):
+    """Every frame that a decoder put out."""
+    frames_out, original = [], frames._decode
     monkeypatch.setattr(
-        frames, "_decode", lambda *args: (decoded.append(frame) or frame for frame in original(*args))
+        frames, "_decode", lambda *args: (frames_out.append(frame) or frame for frame in original(*args))
     )
+    return frames_out
+
+
+# Of IBBBP..., the first and last B-picture of three, unless asked for; of IBBP..., both of two.
+@pytest.mark.parametrize("name", ["h264 closed groups", "h264 transport stream", "h264 variable rate"])
+def test_pictures_that_nothing_is_made_from_are_left_out(name, videos, decoded, either_way):
+    data, count = videos(name)
+    with open_video(data) as reader:
+        whole = reader.read(range(count))
+        del decoded[:]
+        assert np.array_equal(reader.read([count - 1]), whole[[count - 1]])  # the current one
+        assert np.array_equal(reader.read([0, count - 2]), whole[[0, count - 2]])
+        assert len(decoded) <= 0.7 * count
+        assert np.array_equal(
+            reader.read([count - 1]), whole[[count - 1]]
+        )  # nothing after what was asked for is
+        assert len(decoded) <= 0.7 * count + 1
+
+
+@pytest.mark.parametrize("name", ["h264 avi", "h264 closed groups"])
+def test_frames_are_counted_where_times_do_not_tell_what_the_decoder_puts_out(
+    name, videos, decoded, monkeypatch
+):
+    """As in AVI, whose packets state the order of decoding; and in a file that is made to state wrong times here."""
+    data, count = videos(name)
+    with open_video(data) as reader:
+        whole = reader.read(range(count))
+    if name != "h264 avi":
+        original = frames._numbers
+        turned = lambda *args: dict(zip(original(*args), reversed(range(count)), strict=True))  # noqa: E731
+        monkeypatch.setattr(frames, "_numbers", turned)
+    with open_video(data) as reader:
+        del decoded[:]
+        asked = [count - 1, 3]
+        assert np.array_equal(reader.read(asked), whole[asked])
+        assert reader._numbers is None and len(decoded) >= count - 1
+
+
+def test_only_frames_asked_for_are_converted_and_decoding_stops(videos, decoded):
     with open_video(videos("mpeg4 avi")[0]) as reader:
         converted, picture = [], reader._picture
         reader._picture = lambda frame: converted.append(frame) or picture(frame)

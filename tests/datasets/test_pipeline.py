@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from slowfast.datasets import augment, rand_augment, transforms
+from slowfast.datasets import augment, clip_ops, rand_augment, transforms
 from slowfast.datasets.pipeline import DeviceStage, EvalViews, TrainViews
 from slowfast.utils import seeds
 
@@ -29,7 +29,7 @@ def test_training_views_match_the_published_float_chain_within_half_a_grey_level
     for seed in range(6):
         made = to_device(views(clips, [np.random.default_rng(seed)]))[0]
         rng = np.random.default_rng(seed)
-        frames = rand_augment.apply_operations(clips[0], rand_augment.draw_rand_augment(policy, rng))
+        frames = clip_ops.apply_operations(clips[0], rand_augment.draw_rand_augment(policy, rng))
         frames = transforms.normalise(frames, MEAN, STD)  # published: normalise, then crop and flip
         frames = transforms.crop_and_resize(
             frames, augment.draw_resized_crop_box(40, 56, (0.3, 1.0), (0.75, 1.3333), rng), 32
