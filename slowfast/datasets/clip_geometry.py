@@ -42,8 +42,8 @@ _ROWS_AT_A_TIME = 16  # so that what is computed from them stays in the processo
 
 def rotation(degrees: float, height: int, width: int) -> Matrix:
     """Counterclockwise about the centre of the frame; sines rounded as in Pillow."""
-    angle = -math.radians(degrees)
-    cosine, sine = round(math.cos(angle), 15), round(math.sin(angle), 15)
+    angle = -np.radians(degrees)
+    cosine, sine = round(float(np.cos(angle)), 15), round(float(np.sin(angle)), 15)
     x, y = width / 2, height / 2
     return cosine, sine, x - cosine * x - sine * y, -sine, cosine, y + sine * x - cosine * y
 
