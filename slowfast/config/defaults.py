@@ -150,7 +150,7 @@ def _data(cfg: CfgNode) -> None:
     # For small sets: shrink frames to this short side, antialiased, and keep them in memory, so that later epochs
     # decode nothing; 0: off (here)
     cfg.DATA.CACHE_SHORT_SIDE = 0
-    cfg.DATA.CACHE_GB = 2.0  # most memory for that in each loader worker; what does not fit is decoded anew (here)
+    cfg.DATA.CACHE_GB = 2.0  # most memory for that in each loader worker, for training and validation each (here)
     # Resize with antialiasing, in training and test: better for clips made several times smaller, but not what
     # published weights were trained with (here)
     cfg.DATA.ANTIALIAS = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +11,7 @@ from fvcore.common.registry import Registry
 
 from slowfast.datasets import annotations, rand_augment, sampling
 from slowfast.datasets.frame_cache import FrameCache
-from slowfast.datasets.loader import EvalOrder, TrainOrder, VideoLoader, eval_group_size
+from slowfast.datasets.loader import EvalOrder, TrainOrder, VideoLoader, Workers, eval_group_size
 from slowfast.datasets.pipeline import DeviceStage, EvalViews, TrainViews, empty_views
 from slowfast.datasets.video_dataset import ClipSampler, FrameFolders, VideoDataset, VideoFiles
 from slowfast.utils import distributed, environment
@@ -37,35 +38,45 @@ def build_dataset(cfg, split: str):
 
 
 def build_loader(cfg, split: str) -> VideoLoader:
-    """The loader of a split for this process.
+    """The loader of a split for this process, with workers of its own; see `build_loaders`."""
+    return build_loaders(cfg, (split,))[0]
+
+
+def build_loaders(cfg, splits: Sequence[str]) -> list[VideoLoader]:
+    """Loaders of several splits for this process, which share their workers: one is read at a time.
 
     TRAIN.BATCH_SIZE counts videos and TEST.BATCH_SIZE views, both per shard, shared by its NUM_GPUS processes.
     Validation and test read the list in order; see slowfast.datasets.loader for who reads what.
     """
-    dataset = build_dataset(cfg, split)
-    rank, world_size = distributed.rank(), distributed.world_size()
-    if split == "train":
-        order = TrainOrder(
-            len(dataset),
-            videos_per_step(cfg),
-            cfg.RNG_SEED,
-            rank=rank,
-            world_size=world_size,
-            passes=cfg.TRAIN.ACCUMULATION_STEPS,
-        )
-    else:
-        group = eval_group_size(views_per_batch(cfg), dataset.views_per_video)
-        order = EvalOrder(len(dataset), group, rank=rank, world_size=world_size)
-    return VideoLoader(
-        dataset,
-        order,
+    datasets = [build_dataset(cfg, split) for split in splits]
+    workers = Workers(
+        datasets,
         num_workers=environment.cap_workers(
             cfg.DATA_LOADER.NUM_WORKERS, distributed.processes_on_this_host()
         ),
         pin_memory=cfg.DATA_LOADER.PIN_MEMORY and cfg.NUM_GPUS > 0,
-        persistent=split == "train",
+        persistent="train" in splits,
         prefetch_factor=cfg.DATA_LOADER.PREFETCH_FACTOR,
         start_method=cfg.DATA_LOADER.START_METHOD,
+    )
+    return [
+        VideoLoader(dataset, _order(cfg, split, dataset), workers, which)
+        for which, (split, dataset) in enumerate(zip(splits, datasets, strict=True))
+    ]
+
+
+def _order(cfg, split: str, dataset) -> TrainOrder | EvalOrder:
+    rank, world_size = distributed.rank(), distributed.world_size()
+    if split != "train":
+        group = eval_group_size(views_per_batch(cfg), dataset.views_per_video)
+        return EvalOrder(len(dataset), group, rank=rank, world_size=world_size)
+    return TrainOrder(
+        len(dataset),
+        videos_per_step(cfg),
+        cfg.RNG_SEED,
+        rank=rank,
+        world_size=world_size,
+        passes=cfg.TRAIN.ACCUMULATION_STEPS,
     )
 
 

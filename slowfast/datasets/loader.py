@@ -168,16 +168,16 @@ class EvalOrder:
         return left[self.rank :: self.world_size]
 
 
-class VideoLoader:
-    """Batches of a data set in a given order; workers persist from epoch to epoch when asked to.
+class Workers:
+    """Processes that read the items of one or several data sets, one pass after the other.
 
-    Iterating gives the pass that the order stands at; ``epoch(e, start)`` first sets that position.
+    With ``num_workers`` 0 this process reads. ``persistent`` ones stay from pass to pass, whichever data set each pass
+    reads, with what they keep in memory.
     """
 
     def __init__(
         self,
-        dataset: torch.utils.data.Dataset,
-        order: TrainOrder | EvalOrder,
+        datasets: Sequence[torch.utils.data.Dataset],
         *,
         num_workers: int,
         pin_memory: bool,
@@ -185,8 +185,6 @@ class VideoLoader:
         prefetch_factor: int = 2,
         start_method: str = "",
     ) -> None:
-        self.dataset = dataset
-        self.order = order
         worker_options = {}
         if num_workers:
             worker_options = {
@@ -195,9 +193,11 @@ class VideoLoader:
                 "multiprocessing_context": start_method or None,
                 "worker_init_fn": _single_thread,
             }
+        self._passes = 0
+        self._turn = _Turn()
         self._loader = DataLoader(
-            dataset,
-            batch_sampler=order,
+            _Several(tuple(datasets)),
+            batch_sampler=self._turn,
             collate_fn=collate,
             num_workers=num_workers,
             pin_memory=pin_memory,
@@ -205,16 +205,69 @@ class VideoLoader:
             **worker_options,
         )
 
+    def read(self, which: int, order: TrainOrder | EvalOrder) -> Iterator[Batch]:
+        """The batches of data set number ``which`` in an order. A pass that was begun before cannot go on."""
+        self._passes += 1
+        self._turn.which, self._turn.order = which, order
+        return self._only_now(iter(self._loader), self._passes)
+
+    def _only_now(self, batches: Iterator[Batch], number: int) -> Iterator[Batch]:
+        for batch in batches:
+            yield batch
+            del batch  # it may be large, and the next one may take its time
+            assert self._passes == number, "another pass has begun, whose batches would come next"
+
+
+class _Several(torch.utils.data.Dataset):
+    """Data sets side by side: an item has the number of its data set in front of its key."""
+
+    def __init__(self, datasets: tuple[torch.utils.data.Dataset, ...]) -> None:
+        self._datasets = datasets
+
+    def __getitem__(self, key: tuple[int, tuple[int, int]]) -> VideoItem:
+        which, inner = key
+        return self._datasets[which][inner]
+
+
+class _Turn:
+    """Whose turn it is: the batches of one order, as keys of `_Several`."""
+
+    which: int
+    order: TrainOrder | EvalOrder
+
+    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int]]]]:
+        which = self.which
+        return ([(which, key) for key in keys] for keys in self.order)
+
+
+class VideoLoader:
+    """Batches of a data set in a given order, read by number ``which`` of the data sets of ``workers``.
+
+    Iterating gives the pass that the order stands at; ``epoch(e, start)`` first sets that position.
+    """
+
+    def __init__(
+        self,
+        dataset: torch.utils.data.Dataset,
+        order: TrainOrder | EvalOrder,
+        workers: Workers,
+        which: int = 0,
+    ) -> None:
+        self.dataset = dataset
+        self.order = order
+        self._workers = workers
+        self._which = which
+
     def __len__(self) -> int:
         return len(self.order)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self._loader)
+        return self._workers.read(self._which, self.order)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of a training epoch from step ``start`` on."""
         self.order.epoch, self.order.start = epoch, start
-        return iter(self._loader)
+        return iter(self)
 
     def steps(self, epoch: int) -> Iterator[list[Batch]]:
         """The batches of a training epoch, those of one optimizer step together."""

@@ -15,6 +15,7 @@ from slowfast.engine import optimizer as optimizers
 from slowfast.engine.guard import NonFiniteGuard
 from slowfast.models.layers import set_step_seed
 from slowfast.utils import distributed, seeds
+from slowfast.utils.device_copy import DeviceCopy
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ class TrainStep:
     max_grad_norm: float | None = None
     max_grad_value: float | None = None
 
+    def __post_init__(self) -> None:
+        self._copy = DeviceCopy(self.device)
+
     def __call__(self, batches: Sequence[Batch], global_step: int) -> StepResult:
         """Forward and backward for each batch, then clip and step once, with the mean of their gradients.
 
@@ -94,10 +98,8 @@ class TrainStep:
         """Add ``share`` of the gradients of pass ``number`` of the run; returns its loss and errors."""
         rank = distributed.rank()
         set_step_seed(distributed.unwrap(self.model), seeds.derive(self.seed, "model", number, rank))
-        clips = self.prepare(
-            batch.clips.to(self.device, non_blocking=True), batch.erase_boxes, batch.noise_seeds
-        )
-        labels = batch.labels.to(self.device, non_blocking=True)
+        clips, labels = self._copy(batch.clips, batch.labels)
+        clips = self.prepare(clips, batch.erase_boxes, batch.noise_seeds)
         clips = self._with_background(clips, number, rank)
         clips, targets = self._mix(clips, labels, number, rank)
         with precision.autocast(self.device, self.dtype):

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from slowfast.datasets.build import build_loader, preprocessing, videos_per_step
+from slowfast.datasets.build import build_loaders, preprocessing, videos_per_step
 from slowfast.engine import evaluator, monitor, weights
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.bad_videos import BadVideos
@@ -53,7 +53,7 @@ def train(cfg) -> dict:
         num_workers=cfg.DATA_LOADER.NUM_WORKERS,
         num_threads=cfg.NUM_THREADS,
     )
-    loader, val_loader = build_loader(cfg, "train"), build_loader(cfg, "val")
+    loader, val_loader = build_loaders(cfg, ("train", "val"))
     with seeds.forked_torch_stream(cfg.RNG_SEED, "init"):
         model = build_model(cfg)
     model.to(session.device)

@@ -1,10 +1,12 @@
 """The order of videos: a function of integers, equal for any number of processes, entered anywhere."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 
-from slowfast.datasets.loader import EvalOrder, TrainOrder, collate, eval_group_size
+from slowfast.datasets.loader import EvalOrder, TrainOrder, VideoLoader, Workers, collate, eval_group_size
 from slowfast.datasets.pipeline import Views, empty_views
 from slowfast.datasets.video_dataset import ItemReport, VideoItem
 
@@ -115,3 +117,54 @@ def test_views_that_share_a_clip_stay_with_it():
     first, second = batch.split(2)
     assert (first.video_ids.tolist(), first.view_ids.tolist(), first.rows.tolist()) == ([1, 3], [0, 1], [0, 1])
     assert (second.video_ids.tolist(), second.view_ids.tolist(), second.rows.tolist()) == ([3, 3], [0, 2], [0, 0])
+
+
+# Workers -----
+class Numbered(torch.utils.data.Dataset):
+    """Items that tell, in their label, the process that read them."""
+
+    def __init__(self, start):
+        self.start = start
+
+    def __getitem__(self, key):
+        return item(self.start + key[1], 2, label=os.getpid())
+
+
+def shared_loaders(num_workers):
+    datasets = Numbered(0), Numbered(100)
+    workers = Workers(datasets, num_workers=num_workers, pin_memory=False, persistent=True)
+    return (
+        VideoLoader(datasets[0], TrainOrder(6, 2, seed=1), workers),
+        VideoLoader(datasets[1], EvalOrder(5, 2), workers, 1),
+    )
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_training_and_validation_are_read_by_the_same_processes(num_workers):
+    train, val = shared_loaders(num_workers)
+    processes = set()
+    for epoch in range(2):
+        batches = list(train.epoch(epoch))
+        assert sorted(i for batch in batches for i in batch.video_ids[::2].tolist()) == list(range(6))
+        checked = list(val)
+        assert [batch.video_ids[::2].tolist() for batch in checked] == [[100, 101], [102, 103], [104]]
+        assert [batch.clips[::2, 0, 0, 0, 0].tolist() for batch in checked] == [[100, 101], [102, 103], [104]]
+        processes |= {pid for batch in batches + checked for pid in batch.labels.tolist()}
+    assert len(processes) == max(1, num_workers)
+    assert (os.getpid() in processes) is (num_workers == 0)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_pass_that_was_left_does_not_mix_with_the_next(num_workers):
+    train, val = shared_loaders(num_workers)
+    left = train.epoch(0)
+    next(left)
+    assert [batch.video_ids[0].item() for batch in val] == [100, 102, 104]
+    with pytest.raises(AssertionError, match="another pass has begun"):
+        next(left)
+    assert len(list(train.epoch(0, start=1))) == 2
+
+
+def test_batches_made_by_a_worker_are_shared_memory():
+    train, _ = shared_loaders(1)
+    assert all(batch.clips.is_shared() and len(batch.clips) == 4 for batch in train.epoch(0))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slowfast.datasets import annotations, rand_augment
-from slowfast.datasets.loader import TrainOrder, VideoLoader
+from slowfast.datasets.loader import TrainOrder, VideoLoader, Workers
 from slowfast.datasets.pipeline import EvalViews, TrainViews, empty_views
 from slowfast.datasets.synthetic import render_clip
 from slowfast.datasets.video_dataset import ClipSampler, VideoDataset
@@ -100,9 +100,8 @@ def test_an_item_is_a_function_of_seed_epoch_and_index(folder):
 def test_batches_are_equal_with_any_number_of_workers_forked_or_spawned(folder, workers, method):
     data = train_set(folder)
     order = TrainOrder(NUM_VIDEOS, 2, seed=3)
-    loader = VideoLoader(
-        data, order, num_workers=workers, pin_memory=False, persistent=True, start_method=method
-    )
+    options = {"num_workers": workers, "pin_memory": False, "persistent": True, "start_method": method}
+    loader = VideoLoader(data, order, Workers([data], **options))
     for epoch in (1, 2):
         batches = list(loader.epoch(epoch))
         assert len(batches) == 3
@@ -117,12 +116,10 @@ def test_no_global_stream_is_read_or_set(folder):
     torch.manual_seed(5)
     np.random.seed(5)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    list(
-        VideoLoader(
-            train_set(folder), TrainOrder(NUM_VIDEOS, 2, 1), num_workers=1, pin_memory=False, persistent=False
-        )
-    )
-    train_set(folder)[0, 0]
+    data = train_set(folder)
+    workers = Workers([data], num_workers=1, pin_memory=False, persistent=False)
+    list(VideoLoader(data, TrainOrder(NUM_VIDEOS, 2, 1), workers))
+    data[0, 0]
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from slowfast.datasets.loader import EvalOrder, VideoLoader, collate
+from slowfast.datasets.loader import EvalOrder, VideoLoader, Workers, collate
 from slowfast.datasets.pipeline import Views, empty_views
 from slowfast.datasets.video_dataset import ItemReport, VideoItem
 from slowfast.engine import evaluator
@@ -190,7 +190,8 @@ def test_scoring_many_batches_from_a_worker_keeps_no_files_open():
         def __getitem__(self, key):
             return data[key[1]]
 
-    loader = VideoLoader(Items(), EvalOrder(120, 2), num_workers=1, pin_memory=False, persistent=False)
+    workers = Workers([Items()], num_workers=1, pin_memory=False, persistent=False)
+    loader = VideoLoader(Items(), EvalOrder(120, 2), workers)
     sink = evaluator.RecordSink(K)
     before = len(os.listdir("/proc/self/fd"))
     evaluator.run(
