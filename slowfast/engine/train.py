@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from slowfast.datasets.build import build_loaders, preprocessing, videos_per_step
-from slowfast.engine import evaluator, monitor, weights
+from slowfast.engine import data_wait, evaluator, monitor, weights
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.bad_videos import BadVideos
 from slowfast.engine.build import build_step, describe_rate, evaluate, learning_rate, tensorboard_dir
@@ -21,7 +21,7 @@ from slowfast.engine.step import TrainStep
 from slowfast.models import complexity, pretrained
 from slowfast.models.build import build_model
 from slowfast.models.layers import set_step_seed
-from slowfast.utils import checkpoint, distributed, seeds
+from slowfast.utils import checkpoint, distributed, environment, seeds
 
 CHECKPOINT_FORMAT = 1
 
@@ -74,7 +74,8 @@ def train(cfg) -> dict:
     rate = partial(learning_rate, cfg)
     save = partial(_save, cfg, session, model, step, progress, loader)
     for epoch in range(progress.epoch + 1, cfg.SOLVER.MAX_EPOCH):
-        _train_epoch(step, loader, epoch, progress, rate, board, bad_videos)
+        waited = _train_epoch(step, loader, epoch, progress, rate, board, bad_videos)
+        _advise(cfg, session, waited, len(loader.dataset))
         progress.epoch = epoch
         checkpoint_due = _due(cfg.TRAIN.CHECKPOINT_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
         eval_due = _due(cfg.TRAIN.EVAL_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
@@ -137,8 +138,8 @@ def _train_epoch(
     rate: Callable[[float], float],
     board: monitor.TrainMonitor,
     bad_videos: BadVideos,
-) -> None:
-    """One pass over the training videos; counts steps in ``progress``.
+) -> float:
+    """One pass over the training videos; counts steps in ``progress``. Returns the share of it spent waiting for data.
 
     Once per logging period all processes meet: numbers are averaged, and every process hears of every video
     that could not be read, so that all of them stop together if there are too many.
@@ -161,7 +162,22 @@ def _train_epoch(
             _share_reports(reports, bad_videos)
     step.guard.check(epoch, rate(epoch + 1.0))
     _share_reports(reports, bad_videos)
-    board.end_epoch()
+    return board.end_epoch()["data_wait"]
+
+
+def _advise(cfg, session: Session, waited: float, num_videos: int) -> None:
+    """Name in the log the one setting to change, if much of the epoch was spent waiting for data."""
+    max_workers = environment.cap_workers(environment.num_cores(), distributed.processes_on_this_host())
+    line = data_wait.advice(
+        waited,
+        num_workers=min(cfg.DATA_LOADER.NUM_WORKERS, max_workers),
+        max_workers=max_workers,
+        cached=bool(cfg.DATA.CACHE_SHORT_SIDE),
+        num_videos=num_videos,
+        crop_size=cfg.DATA.TRAIN_CROP_SIZE,
+    )
+    if line:
+        session.log.warning(line)
 
 
 def _share_reports(reports: list, bad_videos: BadVideos) -> None:

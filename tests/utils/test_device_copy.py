@@ -10,7 +10,9 @@ from slowfast.utils.device_copy import DeviceCopy
 
 def test_on_the_cpu_nothing_is_copied():
     tensors = torch.arange(3), torch.ones(2)
-    assert all(ours is given for ours, given in zip(DeviceCopy(torch.device("cpu"))(*tensors), tensors, strict=True))
+    assert all(
+        ours is given for ours, given in zip(DeviceCopy(torch.device("cpu"))(*tensors), tensors, strict=True)
+    )
 
 
 class Streams:

@@ -1,0 +1,32 @@
+"""When training waits for data: which one setting to change."""
+
+from __future__ import annotations
+
+import math
+
+MUCH = 0.2  # share of an epoch spent waiting from which on there is something to say
+SMALL = 2000  # videos of a set that is likely to fit into memory
+
+
+def advice(
+    share: float, *, num_workers: int, max_workers: int, cached: bool, num_videos: int, crop_size: int
+) -> str:
+    """One line for the log that names the setting, or "" where an epoch waited for at most MUCH of its time.
+
+    share: of the epoch, 0 to 1. num_workers: of this process, which has the cores for max_workers. cached: frames are
+    kept in memory already. crop_size: pixels of a training crop.
+    """
+    if share <= MUCH:
+        return ""
+    waited = f"{share:.0%} of the epoch was spent waiting for data: "
+    if num_workers < max_workers:
+        return f"{waited}write DATA_LOADER.NUM_WORKERS {min(max_workers, _enough(share, num_workers))}"
+    busy = f"{waited}{num_workers} workers take all cores of this process; "
+    if not cached and num_videos <= SMALL:
+        return f"{busy}write DATA.CACHE_SHORT_SIDE {crop_size}, to decode once and keep small frames (DATA.CACHE_GB)"
+    return f"{busy}lower NUM_GPUS, for more cores to each, or store the videos with a short side of {crop_size} pixels"
+
+
+def _enough(share: float, num_workers: int) -> int:
+    """Workers that bring in the rest of the time what these bring in all of it; alone a process reads as it waits."""
+    return math.ceil(num_workers / (1 - share)) if num_workers else math.ceil(share / (1 - share))
