@@ -295,18 +295,21 @@ def open_dataset(
     return build_dataset(cfg, split), build_device_stage(cfg)
 
 
-def run(split: str, videos: Sequence[Path], folder: Path, recipe: Path, views: Sequence[str], rounds: int):
+def run(
+    split: str, videos: Sequence[Path], folder: Path, recipe: Path, views: Sequence[str], rounds: int
+) -> dict[str, dict[str, dict]]:
     """Name of what was measured -> way -> numbers; see `summary`."""
     cases = {f"train, {recipe.stem}": []}
     if split == "test":
-        cases = {f"test, {name} views": _protocol(name) for name in views}
+        cases = {f"test, {name} views": protocol(name) for name in views}
     return {
         name: measure(*open_dataset(videos, folder, recipe, split, changes), split, rounds)
         for name, changes in cases.items()
     }
 
 
-def _protocol(views: str) -> list[str]:
+def protocol(views: str) -> list[str]:
+    """5x3 -> the keys of the config for a test of 5 clips x 3 crops."""
     clips, crops = views.split("x")
     return ["TEST.NUM_ENSEMBLE_VIEWS", clips, "TEST.NUM_SPATIAL_CROPS", crops]
 

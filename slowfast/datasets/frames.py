@@ -117,7 +117,7 @@ class VideoReader:
         self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
         self._closed = False
         self._numbers = _numbers(self._stream, self._packets)
-        self._wanted: frozenset[int] = frozenset([0])
+        self._wanted, self._last_wanted = frozenset([0]), 0
         self._rewind()
         try:
             first = self._frame(0)
@@ -147,7 +147,7 @@ class VideoReader:
         numbers = _frame_numbers(indices)
         frames = np.empty((len(numbers), self.height, self.width, 3), dtype=np.uint8)
         wanted, places = np.unique(numbers, return_inverse=True)
-        self._wanted = frozenset(wanted.tolist())
+        self._wanted, self._last_wanted = frozenset(wanted.tolist()), max(wanted.tolist(), default=0)
         for place, number in enumerate(wanted.tolist()):
             frames[places == place] = self._picture(self._frame(number))
         return frames
@@ -174,7 +174,7 @@ class VideoReader:
         if self._numbers is None:
             return False
         number = self._numbers[packet.pts]
-        return number not in self._wanted and number < max(self._wanted, default=0)
+        return number < self._last_wanted and number not in self._wanted
 
     def _frame(self, number: int) -> av.VideoFrame:
         """Decoded frame `number`, looked for from the current one on, or from the start if it lies behind."""
