@@ -165,6 +165,9 @@ def test_a_pass_that_was_left_does_not_mix_with_the_next(num_workers):
     assert len(list(train.epoch(0, start=1))) == 2
 
 
-def test_batches_made_by_a_worker_are_shared_memory():
-    train, _ = shared_loaders(1)
-    assert all(batch.clips.is_shared() and len(batch.clips) == 4 for batch in train.epoch(0))
+def test_a_worker_joins_clips_where_the_training_process_can_read_them(monkeypatch):
+    items = [item(5, 2), item(9, 0), item(7, 1)]
+    assert not collate(items).clips.is_shared()
+    monkeypatch.setattr(torch.utils.data, "get_worker_info", object)  # as in a worker: not None
+    batch = collate(items)
+    assert batch.clips.is_shared() and batch.clips[:, 0, 0, 0, 0].tolist() == [5, 5, 7]
