@@ -156,6 +156,7 @@ def _listed_videos(cfg, split: str, name: str) -> VideoDataset:
             use_offset=data.USE_OFFSET_SAMPLING or split == "val",
             unit=data.SAMPLING_UNIT,
             target_fps=data.TARGET_FPS,
+            jitter_fps=data.TRAIN_JITTER_FPS,
             stretch=data.SPARSE_STRETCH,
             frame_order=data.FRAME_ORDER,
             other_counts=clip_counts(cfg)[1:] if split == "test" else (),
