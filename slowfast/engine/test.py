@@ -106,7 +106,11 @@ def _sink(cfg, session: Session, model: torch.nn.Module, dataset) -> PartialSink
 def _checkpoint_path(cfg, session: Session) -> str:
     """The checkpoint to test, in the published order: named, best, newest of the run, the one training began with."""
     if cfg.TEST.CHECKPOINT_FILE_PATH:
-        return str(pretrained.resolve_weights(cfg.TEST.CHECKPOINT_FILE_PATH, cfg.MODEL.WEIGHTS_DIR, for_training=False))
+        return str(
+            pretrained.resolve_weights(
+                cfg.TEST.CHECKPOINT_FILE_PATH, cfg.MODEL.WEIGHTS_DIR, for_training=False
+            )
+        )
     best = checkpoint.best_path(session.output_dir)
     if cfg.TEST.TEST_BEST and not best.exists():
         raise FileNotFoundError(

@@ -24,7 +24,9 @@ class ClassNumbers:
         if len(self._numbers) < len(self.names):
             written = [name.strip() for name in self.names]
             twice = next(name for name in written if written.count(name) > 1)
-            raise ValueError(f"{source}: {twice!r} is there more than once; give each class a name of its own")
+            raise ValueError(
+                f"{source}: {twice!r} is there more than once; give each class a name of its own"
+            )
 
     def number(self, found: Sequence[tuple[str, str]]) -> list[int]:
         """The numbers of (name, "file:line") pairs. Raises one ValueError for all unknown names, with the nearest."""

@@ -66,9 +66,7 @@ class _Media:
         refused = {item.path: item for item in lists.unlistable(items)}
         for item in items:
             if item.path in self.unreadable:
-                refused[item.path] = LeftOut(
-                    item.path, self.unreadable[item.path], item.label, item.split
-                )
+                refused[item.path] = LeftOut(item.path, self.unreadable[item.path], item.label, item.split)
         return [item for item in items if item.path not in refused], list(refused.values())
 
     def listed(self, items: Sequence[Item]) -> list[Item]:
