@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Sequence
 
 from slowfast.utils.names import normalised
 
 _SHOWN = 5  # unknown names told in one error
+
+
+def names_alike(names: Sequence[str]) -> list[list[str]]:
+    """Those of `names` that `normalised` makes equal, such as Pull_Up and pull up: groups of two or more."""
+    groups = defaultdict(list)
+    for name in names:
+        groups[normalised(name)].append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 class ClassNumbers:
