@@ -198,6 +198,8 @@ def _keys(found: _Media, num_classes: int, written: Mapping[str, Collection[str]
         keys["DATA.SPLIT"] = folder.removeprefix("split")
     if "train" not in written[folder]:
         keys["TRAIN.ENABLE"] = False
+    elif "val" not in written[folder]:
+        keys |= {"TRAIN.EVAL_PERIOD": 0, "TEST.TEST_BEST": False}
     if ("test" if "test" in form.names else "val") not in written[folder]:  # as data sets look for it
         keys["TEST.ENABLE"] = False
     return keys
