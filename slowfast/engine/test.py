@@ -63,10 +63,13 @@ def test(cfg) -> dict:
     board.start(len(loader))
     share = chance.NUM_VIDEOS // distributed.world_size()
     watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, session.log.warning, share)
+    watched = not (unlabelled or cfg.DATA.MULTI_LABEL)
+    if watched and sink is not None:
+        watch.see(*_taken_up(sink, loader.dataset))
 
     def progress(logits: torch.Tensor, labels: torch.Tensor) -> None:
         board.step()
-        if not (unlabelled or cfg.DATA.MULTI_LABEL):
+        if watched:
             watch.see(logits, labels)
 
     model.to(session.device)
@@ -101,6 +104,13 @@ def _sink(cfg, session: Session, model: torch.nn.Module, dataset) -> PartialSink
     return PartialSink(
         cfg.MODEL.NUM_CLASSES, session.output_dir, partial.fingerprint(model, dataset, protocol)
     )
+
+
+def _taken_up(sink: PartialSink, dataset) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels, as ChanceWatch sees them, of the videos that an earlier run scored."""
+    records = sink.taken_up()
+    labels = [dataset.label(int(index)) for index in records.video_ids]
+    return torch.from_numpy(records.logits), torch.tensor(labels, dtype=torch.int64)
 
 
 def _checkpoint_path(cfg, session: Session) -> str:
