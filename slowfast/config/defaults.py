@@ -68,7 +68,7 @@ def _train(cfg: CfgNode) -> None:
     cfg.TRAIN.BATCH_SIZE = 64
     # Passes whose gradients are averaged for one optimizer step of BATCH_SIZE x NUM_SHARDS x this many videos (here)
     cfg.TRAIN.ACCUMULATION_STEPS = 1
-    cfg.TRAIN.EVAL_PERIOD = 10  # epochs between validations
+    cfg.TRAIN.EVAL_PERIOD = 10  # epochs between validations; 0: none, and no validation list is read (here)
     cfg.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
     cfg.TRAIN.SAVE_LATEST = True  # a checkpoint after every epoch, also between periods (here)
     cfg.TRAIN.KEEP_CHECKPOINTS = 2  # newest checkpoints kept, besides the best; 0: all (here)
@@ -148,11 +148,15 @@ def _data(cfg: CfgNode) -> None:
     # forward | reversed | shuffled, in all splits: what a model knows without the order of time (here)
     cfg.DATA.FRAME_ORDER = "forward"
     cfg.DATA.INPUT_CHANNEL_NUM = [3]  # channels of the model's input, one pathway (here; published: [3, 3])
-    cfg.DATA.REVERSE_INPUT_CHANNEL = False  # RGB -> BGR, for weights trained on BGR: published ssv1, ssv2, hmdb51
+    cfg.DATA.REVERSE_INPUT_CHANNEL = (
+        False  # RGB -> BGR, for weights trained on BGR: published ssv1, ssv2, hmdb51
+    )
     # For small sets: shrink frames to this short side, antialiased, and keep them in memory, so that later epochs
     # decode nothing; 0: off (here)
     cfg.DATA.CACHE_SHORT_SIDE = 0
-    cfg.DATA.CACHE_GB = 2.0  # most memory for that in each loader worker; what does not fit is decoded anew (here)
+    cfg.DATA.CACHE_GB = (
+        2.0  # most memory for that in each loader worker; what does not fit is decoded anew (here)
+    )
     # Resize with antialiasing, in training and test: better for clips made several times smaller, but not what
     # published weights were trained with (here)
     cfg.DATA.ANTIALIAS = False

@@ -85,8 +85,12 @@ class PartialSink(RecordSink):
         if self._now() - self._last >= SECONDS:
             self._write_part()
 
+    def taken_up(self) -> Records:
+        """First views of the videos of ``done`` whose parts this process read, in list order; ask before `add`."""
+        return Records.join(self._records, self._num_classes).of_views(range(1))
+
     def remove(self) -> None:
-        """Delete all part files: the results are written."""
+        """Delete all part files that are seen from here, also those of other processes: the results are written."""
         shutil.rmtree(self._root, ignore_errors=True)
 
     def _write_part(self) -> None:

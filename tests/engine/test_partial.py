@@ -108,6 +108,30 @@ def test_nothing_is_left_after_the_end(sink, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_parts_of_other_processes_and_tests_are_deleted_as_well(tmp_path, monkeypatch):
+    """As a run of four processes leaves them on a disk that all see, before one process ends the test."""
+    monkeypatch.setattr(partial, "SECONDS", 0.0)
+    for rank, facts in ((0, FACTS), (3, FACTS), (2, FACTS | {"views per batch": "other"})):
+        monkeypatch.setattr(partial.distributed, "rank", lambda rank=rank: rank)
+        PartialSink(K, tmp_path, facts).add(scores(rank), reports(rank))
+    assert parts(tmp_path) == ["part-0000-000000.npz", "part-0002-000000.npz", "part-0003-000001.npz"]
+    monkeypatch.setattr(partial.distributed, "rank", lambda: 0)
+    last = PartialSink(K, tmp_path, FACTS)
+    assert last.done == {0, 3}
+    last.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_first_views_of_what_was_taken_up_can_be_looked_at(sink):
+    first = sink()
+    assert len(first.taken_up()) == 0
+    for video in (4, 1):
+        first.add(scores(video), reports(video))
+    taken = sink().taken_up()
+    assert taken.video_ids.tolist() == [1, 4] and taken.view_ids.tolist() == [0, 0]
+    assert taken.logits.tolist() == [[10, 11, 12], [40, 41, 42]]
+
+
 class Listed:
     def __init__(self, *entries, frame_counts=None):
         self.entries = entries
@@ -134,7 +158,8 @@ def test_a_fingerprint_changes_with_what_scores_follow_from():
     assert base == fingerprint(model(), Listed(*listed.entries), {"TEST": {"crops": 3}})
     folders = [Listed(*listed.entries, frame_counts=counts) for counts in ([30, 41], [30, 41], [30, 40])]
     digests = [fingerprint(model(), one, {})["list"] for one in folders]
-    assert digests[0] == digests[1] and len({*digests, base["list"]}) == 3  # a corrected count is another test
+    # a corrected count is another test
+    assert digests[0] == digests[1] and len({*digests, base["list"]}) == 3
     for other, differing in (
         (fingerprint(model(0.6), listed, {"TEST": {"crops": 3}}), "weights"),
         (fingerprint(model(), Listed(("a.mp4", 0), ("b.mp4", 0)), {"TEST": {"crops": 3}}), "list"),
