@@ -115,7 +115,9 @@ def _data(cfg: CfgNode) -> None:
     # ------------------------------------------------------------------------------- DATA: lists and frames
     cfg.DATA = CfgNode()
     cfg.DATA.PATH_TO_DATA_DIR = ""  # folder of the lists
-    cfg.DATA.PATH_PREFIX = ""  # folder that the paths in the lists start from
+    # Folder that the paths in the lists start from, or uncompressed tar files whose members have these paths: a
+    # pattern such as "shards/*.tar" (here); tools/prepare_data.py shards writes them
+    cfg.DATA.PATH_PREFIX = ""
     # Between path and label, for kinetics, kinetics_sparse and ucf101; "": found out from the list (here;
     # published: " "), as it always is for the data sets that may have frame folders
     cfg.DATA.PATH_LABEL_SEPARATOR = ""

@@ -19,6 +19,7 @@ from slowfast.datasets.annotations import VideoTable
 from slowfast.datasets.frame_folders import FrameFolder, open_frame_folder
 from slowfast.datasets.frames import EndOfVideo, UnreadableVideo, VideoReader, open_video
 from slowfast.datasets.pipeline import Views
+from slowfast.datasets.shards import ShardIndex
 from slowfast.utils import seeds
 
 MAX_REPLACEMENTS = 10  # other videos tried for one unreadable training video before its item stays empty
@@ -62,6 +63,17 @@ class VideoFiles:
 
     def __call__(self, table: VideoTable, index: int) -> VideoReader:
         return open_video(table.path(index), threads=self.threads)
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """Opens an entry of a list of video files that lie in tar shards; ``threads`` as in frames.open_video."""
+
+    index: ShardIndex
+    threads: int = 1
+
+    def __call__(self, table: VideoTable, index: int) -> VideoReader:
+        return open_video(self.index.read(table.name(index)), threads=self.threads)
 
 
 @dataclass(frozen=True)

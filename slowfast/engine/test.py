@@ -140,7 +140,7 @@ def _checkpoint_path(cfg, session: Session) -> str:
 
 
 def _why_unlabelled(cfg, dataset) -> str:
-    labels = [dataset.label(index) for index in range(len(dataset))]
+    labels = (dataset.label(index) for index in range(len(dataset)))
     return evaluator.why_unlabelled(labels, cfg.TEST.HAS_LABELS, cfg.MODEL.NUM_CLASSES)
 
 

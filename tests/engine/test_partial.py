@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from slowfast.datasets.annotations import read_list
 from slowfast.datasets.loader import EvalOrder
 from slowfast.datasets.video_dataset import ItemReport
 from slowfast.engine import partial
@@ -133,9 +134,10 @@ def test_first_views_of_what_was_taken_up_can_be_looked_at(sink):
 
 
 class Listed:
-    def __init__(self, *entries, frame_counts=None):
+    """A data set from outside, which has no table."""
+
+    def __init__(self, *entries):
         self.entries = entries
-        self.table = SimpleNamespace(frame_counts=frame_counts)
 
     def __len__(self):
         return len(self.entries)
@@ -156,16 +158,33 @@ def test_a_fingerprint_changes_with_what_scores_follow_from():
     listed = Listed(("a.mp4", 0), ("b.mp4", 1))
     base = fingerprint(model(), listed, {"TEST": {"crops": 3}})
     assert base == fingerprint(model(), Listed(*listed.entries), {"TEST": {"crops": 3}})
-    folders = [Listed(*listed.entries, frame_counts=counts) for counts in ([30, 41], [30, 41], [30, 40])]
-    digests = [fingerprint(model(), one, {})["list"] for one in folders]
-    # a corrected count is another test
-    assert digests[0] == digests[1] and len({*digests, base["list"]}) == 3
     for other, differing in (
         (fingerprint(model(0.6), listed, {"TEST": {"crops": 3}}), "weights"),
         (fingerprint(model(), Listed(("a.mp4", 0), ("b.mp4", 0)), {"TEST": {"crops": 3}}), "list"),
         (fingerprint(model(), listed, {"TEST": {"crops": 1}}), "TEST"),
     ):
         assert [name for name in base if base[name] != other[name]] == [differing]
+
+
+def test_the_list_of_a_fingerprint_is_that_of_the_table(tmp_path):
+    def digest(text, **options):
+        path = tmp_path / "list.csv"
+        path.write_text(text)
+        table = read_list(path, num_classes=9, **options)
+        return fingerprint(torch.nn.Identity(), SimpleNamespace(table=table), {})["list"]
+
+    base = digest("a.mp4 1\nb.mp4 2\n")
+    assert digest("a.mp4,1\nb.mp4,2", prefix="elsewhere") == base
+    others = [
+        digest("a.mp4 1\nb.mp4 3\n"),
+        digest("b.mp4 2\na.mp4 1\n"),
+        digest("a.mp4b 1\n.mp4 2\n"),
+        digest("a.mp4 1;2\nb.mp4 3\n", multi_label=True),
+        digest("a.mp4 1\nb.mp4 2;3\n", multi_label=True),
+        digest("a.mp4 30 1\nb.mp4 41 2\n", frame_folders=True),
+        digest("a.mp4 30 1\nb.mp4 40 2\n", frame_folders=True),  # a corrected count is another test
+    ]
+    assert len({base, *others}) == 8
 
 
 def test_groups_that_are_done_are_left_out_and_the_others_dealt():
