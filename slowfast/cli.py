@@ -106,14 +106,19 @@ def _run(args: argparse.Namespace, opts: list[str]) -> int:
 
 
 def _reproduce(args: argparse.Namespace, opts: list[str]) -> int:
-    from slowfast.engine.reproduce import default_result_file, overridden, published_names, read_published
+    from slowfast.engine.reproduce import (
+        default_output_dir,
+        default_result_file,
+        overridden,
+        published_names,
+        read_published,
+    )
 
     recipe_cfg = load_cfg(args.cfg)
     given = opts[0::2]
     if "TEST.CHECKPOINT_FILE_PATH" in given:
         raise ValueError("give the weights once, with --checkpoint, and leave out TEST.CHECKPOINT_FILE_PATH")
     settings = {
-        "OUTPUT_DIR": os.path.join(recipe_cfg.OUTPUT_DIR, "reproduce"),
         "TRAIN.ENABLE": "False",
         "TEST.ENABLE": "True",
         "TEST.RESUME": "True",
@@ -123,6 +128,9 @@ def _reproduce(args: argparse.Namespace, opts: list[str]) -> int:
     ours = [word for key, value in settings.items() if key not in given for word in (key, value)]
     cfg, notes = _load(args, [*ours, *opts])
     row, published = read_published(args.cfg, cfg.DATA.SPLIT)
+    if "OUTPUT_DIR" not in given:
+        output_dir = default_output_dir(recipe_cfg.OUTPUT_DIR, published)
+        cfg, notes = _load(args, ["OUTPUT_DIR", output_dir, *ours, *opts])
     result_file = args.result_file or default_result_file(args.cfg, row, published)
     overrides = overridden(cfg, recipe_cfg, given)
     word = _launch(args, cfg, reproduce_row, (cfg, notes, row, published, overrides, result_file))

@@ -214,6 +214,30 @@ def test_importing_a_package_imports_none_of_its_modules():
     assert done.stdout.split() == ["slowfast", *(f"slowfast.{package}" for package in PACKAGES)]
 
 
+# Seconds to import, and needed by some runs only, or by none.
+HEAVY = (
+    "fvcore.nn", "matplotlib", "pandas", "scipy", "sklearn", "tensorboard", "tensorflow", "torch._dynamo",
+    "torch.utils.tensorboard", "torchvision",
+)  # fmt: skip
+
+
+def test_stories_and_tools_add_little_to_the_import_of_torch():
+    stories = [f"slowfast.engine.{name}" for name in ("train", "test", "reproduce", "zoo")]
+    prepared = ["slowfast.cli", "slowfast.datasets.preparation.prepare"]
+    code = f"import sys, torch\nbefore = set(sys.modules)\nimport {', '.join(stories + prepared)}\n"
+    code += f"print(*sorted(set({HEAVY!r}) & (set(sys.modules) - before)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_workers_of_a_preparation_do_without_torch():
+    """One of them runs for each processor, and each would take its 300 MB."""
+    modules = [f"slowfast.datasets.preparation.{name}" for name in ("prepare", "sharding")]
+    code = f"import sys, {', '.join(modules)}\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize(
     ("package", "names"),
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slowfast import cli
 from slowfast.datasets.annotations import read_class_names
 from slowfast.datasets.video_writer import write_video
 
@@ -64,7 +65,12 @@ def lists_with(debug_cfg, printed):
     from slowfast.datasets.build import build_dataset
 
     cfg = debug_cfg(*keys_in(printed))
-    splits = [*(["train", "val"] if cfg.TRAIN.ENABLE else []), *(["test"] if cfg.TEST.ENABLE else [])]
+    wanted = {
+        "train": cfg.TRAIN.ENABLE,
+        "val": cfg.TRAIN.ENABLE and cfg.TRAIN.EVAL_PERIOD,
+        "test": cfg.TEST.ENABLE,
+    }
+    splits = [split for split, is_read in wanted.items() if is_read]
     found = {}
     for split in splits:
         table = build_dataset(cfg, split).table
@@ -166,6 +172,59 @@ def test_lists_of_an_earlier_preparation_do_not_stay(class_folders, tmp_path, pr
     assert not (lists / "test.csv").exists() and all(path.exists() for path in own)
     assert lists_with(debug_cfg, out) == {"train": 15, "val": 3} and "TEST.ENABLE False" in out
     assert "removed" not in prepare(*command, "--test", 0)[1]
+
+
+@pytest.mark.parametrize(("test", "found"), [(0.3, {"train": 12, "test": 6}), (0, {"train": 18})])
+def test_without_a_validation_list_a_run_starts_with_the_printed_words(
+    class_folders, tmp_path, prepare, debug_cfg, test, found
+):
+    status, out, _ = prepare(
+        "folders", class_folders, "--out", tmp_path / "lists", "--val", 0, "--test", test
+    )
+    assert status == 0 and "TRAIN.EVAL_PERIOD 0 TEST.TEST_BEST False" in out
+    assert lists_with(debug_cfg, out) == found
+    words = ["TEST.TEST_BEST", "True", *keys_in(out), "OUTPUT_DIR", tmp_path / "run", "NUM_THREADS", 1]
+    words += ["SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", 0, "TRAIN.BATCH_SIZE", 6]
+    assert cli.main(["run", "--cfg", str(RECIPE), *map(str, words)]) == 0
+    assert (
+        list((tmp_path / "run" / "checkpoints").iterdir()) and not (tmp_path / "run" / "best.pyth").exists()
+    )
+    assert (tmp_path / "run" / "results.json").exists() == ("test" in found)
+
+
+def write_frames(root, **videos):
+    """videos: class__video → what its pictures hold."""
+    for name, pictures in videos.items():
+        for number, content in enumerate(pictures, start=1):
+            write(root / name.replace("__", "/") / f"{number:05d}.jpg", content)
+    return root
+
+
+def test_copies_of_frame_folders_and_links_to_them_are_in_no_list(tmp_path, prepare):
+    media = write_frames(tmp_path / "media", a__1="12", a__2="34", b__3="56", b__4="78", b__5="12")
+    (media / "a" / "again").symlink_to(media / "a" / "2", target_is_directory=True)
+    assert prepare("folders", media, "--out", tmp_path / "lists", "--test", 0)[0] == 0
+    assert lines(tmp_path / "lists" / "missing.csv")[1:] == [
+        "a/again,same content as a/2",
+        "b/5,same content as a/1",
+    ]
+    assert lines(tmp_path / "lists" / "counts.csv")[1:] == ["0,a,1,1,1", "1,b,1,1,1"]
+
+
+@pytest.mark.parametrize("classes", [None, "Pull_Up\nrun\n"])
+def test_class_folders_whose_names_are_alike_are_warned_of(tmp_path, prepare, classes):
+    media = write_frames(
+        tmp_path / "media", Pull_Up__1="1", Pull_Up__2="2", run__1="3", run__2="4",
+        **{"pull up__1": "5", "pull up__2": "6"},
+    )  # fmt: skip
+    command = ["folders", media, "--out", tmp_path / "lists", "--test", 0]
+    command += ["--classes", write(tmp_path / "classes.txt", classes)] if classes else []
+    status, out, _ = prepare(*command)
+    assert status == 0
+    assert "warning: the class folders 'Pull_Up', 'pull up' differ only in case, spaces or punctuation" in out
+    (media / "pull up").rename(media / "push up")
+    if not classes:
+        assert "warning" not in prepare(*command)[1]
 
 
 def test_frame_lists_take_the_place_of_video_lists(tmp_path, prepare):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make the lists of a data set: tools/prepare_data.py {kinetics,something,ucf101,hmdb51,folders} --help"""
+"""Make the lists of a data set: tools/prepare_data.py {kinetics,something,ucf101,hmdb51,folders,shards} --help"""
 
 import argparse
 import os
@@ -12,13 +12,15 @@ from slowfast.datasets.preparation.classes import ClassNumbers
 from slowfast.datasets.preparation.extraction import ExtractFrames
 from slowfast.datasets.preparation.folders import Shares
 from slowfast.datasets.preparation.prepare import Plan, prepare_annotated, prepare_tree
+from slowfast.datasets.preparation.sharding import make_shards
 from slowfast.datasets.preparation.transcoding import Transcode
 
 DATA_LISTS = Path(__file__).resolve().parents[1] / "data_lists"
 DESCRIPTION = """\
 Make the lists that training and testing read, from the annotation files that the owners of a data set distribute
 or from a folder that holds one folder of videos for each class. Videos that are not there or cannot be read are
-named in missing.csv; counts.csv has the number of videos of each class. Lists that are there are replaced."""
+named in missing.csv; counts.csv has the number of videos of each class. Lists that are there are replaced.
+The command shards packs the videos of lists into tar files, of which cluster file systems like a few large ones."""
 EXAMPLES = """\
 examples:
   prepare_data.py folders videos --out lists --group-by 'person(\\d+)' --val 0.1 --test 0.2
@@ -27,7 +29,8 @@ examples:
   prepare_data.py something --version v2 --train something-something-v2-train.json \\
       --val something-something-v2-validation.json --media videos --out lists/ssv2 --extract-frames frames
   prepare_data.py ucf101 --annotations ucfTrainTestlist --media UCF-101 --out lists/ucf101
-  prepare_data.py hmdb51 --annotations testTrainMulti_7030_splits --media hmdb51 --out lists/hmdb51"""
+  prepare_data.py hmdb51 --annotations testTrainMulti_7030_splits --media hmdb51 --out lists/hmdb51
+  prepare_data.py shards lists/k400/*.csv --media k400 --out k400_shards"""
 
 
 def kinetics(args: argparse.Namespace) -> str:
@@ -72,6 +75,12 @@ def folders(args: argparse.Namespace) -> str:
         classes=read_classes(args.classes) if args.classes else None,
         group_by=args.group_by,
         seed=args.seed,
+    )
+
+
+def shards(args: argparse.Namespace) -> str:
+    return make_shards(
+        args.lists, args.media, args.out, shard_bytes=int(args.size * 1e9), workers=args.workers
     )
 
 
@@ -148,7 +157,21 @@ def parser() -> argparse.ArgumentParser:
         default="",
         help="what ( ) finds in a path names its group, such as a person or a place: no group is in two splits",
     )
+    _shards(commands)
     return top
+
+
+def _shards(commands) -> None:
+    text = "pack the videos of lists into tar files, read with DATA.PATH_PREFIX 'OUT/*.tar'"
+    command = commands.add_parser("shards", help=text, description=text, allow_abbrev=False)
+    command.set_defaults(function=shards)
+    command.add_argument("lists", type=Path, nargs="+", metavar="LIST", help="lists of video files")
+    command.add_argument(
+        "--media", type=Path, required=True, help="folder that the paths in the lists start from"
+    )
+    command.add_argument("--out", type=Path, required=True, help="folder for the tar files, of its own")
+    command.add_argument("--size", type=float, default=1.0, metavar="GB", help="of a shard (%(default)s)")
+    _workers(command)
 
 
 def _annotations(command: argparse.ArgumentParser) -> None:
@@ -174,14 +197,18 @@ def _common(command: argparse.ArgumentParser) -> None:
         "--short-side", type=int, metavar="N", help="pixels; 0 keeps the size (transcode: 320, frames: 0)"
     )
     command.add_argument("--gop", type=int, metavar="N", help="transcode: a key frame every N frames (12)")
-    command.add_argument(
-        "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (%(default)s)"
-    )
+    _workers(command)
     command.add_argument(
         "--no-check",
         dest="check",
         action="store_false",
         help="list videos without opening them: quick for very many, but broken ones get into the lists",
+    )
+
+
+def _workers(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--workers", type=int, default=os.cpu_count(), metavar="N", help="processes (%(default)s)"
     )
 
 

@@ -38,7 +38,6 @@ AT_LEAST_ONE = (
     "LOG_PERIOD",
     "TRAIN.BATCH_SIZE",
     "TRAIN.ACCUMULATION_STEPS",
-    "TRAIN.EVAL_PERIOD",
     "TRAIN.CHECKPOINT_PERIOD",
     "TEST.BATCH_SIZE",
     "TEST.NUM_ENSEMBLE_VIEWS",
@@ -59,6 +58,7 @@ NOT_NEGATIVE = (
     "SHARD_ID",
     "RNG_SEED",
     "NUM_THREADS",
+    "TRAIN.EVAL_PERIOD",
     "TRAIN.KEEP_CHECKPOINTS",
     "DATA_LOADER.NUM_WORKERS",
     "DATA.CACHE_SHORT_SIDE",
@@ -67,6 +67,7 @@ NOT_NEGATIVE = (
     "MIXUP.CUTMIX_ALPHA",
     "BN.WEIGHT_DECAY",
     "SOLVER.REFERENCE_BATCH",
+    "DATA.TRAIN_JITTER_FPS",
     "SOLVER.WARMUP_EPOCHS",
     "SOLVER.WARMUP_START_LR",
     "SOLVER.COSINE_END_LR",
@@ -158,6 +159,16 @@ def _start(cfg: CfgNode) -> Iterator[str]:
         )
     if train.RESUME == "auto" and not train.AUTO_RESUME:
         yield "TRAIN.RESUME auto contradicts AUTO_RESUME False: write RESUME '' or AUTO_RESUME True"
+
+
+def _best(cfg: CfgNode) -> Iterator[str]:
+    train, test = cfg.TRAIN, cfg.TEST
+    wanted = train.ENABLE and test.ENABLE and test.TEST_BEST and not test.CHECKPOINT_FILE_PATH
+    if wanted and not train.EVAL_PERIOD:
+        yield (
+            "TEST.TEST_BEST tests the best checkpoint, but with TRAIN.EVAL_PERIOD 0 no validation finds it: write "
+            "TEST.TEST_BEST False for the last one, or an EVAL_PERIOD of 1 or more"
+        )
 
 
 def _reading(cfg: CfgNode) -> Iterator[str]:
@@ -341,6 +352,7 @@ RULES = (
     _ranges,
     _run,
     _start,
+    _best,
     _reading,
     _lists,
     _crops,

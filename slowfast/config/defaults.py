@@ -68,7 +68,7 @@ def _train(cfg: CfgNode) -> None:
     cfg.TRAIN.BATCH_SIZE = 64
     # Passes whose gradients are averaged for one optimizer step of BATCH_SIZE x NUM_SHARDS x this many videos (here)
     cfg.TRAIN.ACCUMULATION_STEPS = 1
-    cfg.TRAIN.EVAL_PERIOD = 10  # epochs between validations
+    cfg.TRAIN.EVAL_PERIOD = 10  # epochs between validations; 0: none, and no validation list is read (here)
     cfg.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
     cfg.TRAIN.SAVE_LATEST = True  # a checkpoint after every epoch, also between periods (here)
     cfg.TRAIN.KEEP_CHECKPOINTS = 2  # newest checkpoints kept, besides the best; 0: all (here)
@@ -115,7 +115,9 @@ def _data(cfg: CfgNode) -> None:
     # ------------------------------------------------------------------------------- DATA: lists and frames
     cfg.DATA = CfgNode()
     cfg.DATA.PATH_TO_DATA_DIR = ""  # folder of the lists
-    cfg.DATA.PATH_PREFIX = ""  # folder that the paths in the lists start from
+    # Folder that the paths in the lists start from, or uncompressed tar files whose members have these paths: a
+    # pattern such as "shards/*.tar" (here); tools/prepare_data.py shards writes them
+    cfg.DATA.PATH_PREFIX = ""
     # Between path and label, for kinetics, kinetics_sparse and ucf101; "": found out from the list (here;
     # published: " "), as it always is for the data sets that may have frame folders
     cfg.DATA.PATH_LABEL_SEPARATOR = ""
@@ -138,6 +140,8 @@ def _data(cfg: CfgNode) -> None:
     cfg.DATA.SAMPLING_RATE = 8  # a clip spans NUM_FRAMES x SAMPLING_RATE frames of the video
     cfg.DATA.SAMPLING_UNIT = "frames"  # frames | seconds: native frames, or frames at TARGET_FPS (here)
     cfg.DATA.TARGET_FPS = 30.0  # frames per second that SAMPLING_RATE counts, with SAMPLING_UNIT seconds
+    # Training adds a random number from 0 to this to TARGET_FPS, so clips are shorter: motion of varying speed
+    cfg.DATA.TRAIN_JITTER_FPS = 0.0
     # Test clips from the first to the last possible start, a single one centred
     cfg.DATA.USE_OFFSET_SAMPLING = False
     # Training clips of sparse data sets: 0: one random frame of each segment, as published. A share above 0: frames
@@ -146,11 +150,14 @@ def _data(cfg: CfgNode) -> None:
     # forward | reversed | shuffled, in all splits: what a model knows without the order of time (here)
     cfg.DATA.FRAME_ORDER = "forward"
     cfg.DATA.INPUT_CHANNEL_NUM = [3]  # channels of the model's input, one pathway (here; published: [3, 3])
-    cfg.DATA.REVERSE_INPUT_CHANNEL = False  # RGB -> BGR, for weights trained on BGR: published ssv1, ssv2, hmdb51
+    cfg.DATA.REVERSE_INPUT_CHANNEL = (
+        False  # RGB -> BGR, for weights trained on BGR: published ssv1, ssv2, hmdb51
+    )
     # For small sets: shrink frames to this short side, antialiased, and keep them in memory, so that later epochs
     # decode nothing; 0: off (here)
     cfg.DATA.CACHE_SHORT_SIDE = 0
-    cfg.DATA.CACHE_GB = 2.0  # most memory for that in each loader worker, for training and validation each (here)
+    # Most memory for that in each loader worker, for training and validation each; the rest is decoded anew (here)
+    cfg.DATA.CACHE_GB = 2.0
     # Resize with antialiasing, in training and test: better for clips made several times smaller, but not what
     # published weights were trained with (here)
     cfg.DATA.ANTIALIAS = False

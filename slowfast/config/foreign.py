@@ -77,7 +77,6 @@ FOREIGN: tuple[tuple[str, Any, str], ...] = (
     ("UNIFORMER.REPRESENTATION_SIZE", ("", None), "a layer before the head"),
     ("UNIFORMER.STAGE_TYPE", ANY, ""),  # never read
     # DATA, AUG
-    ("DATA.TRAIN_JITTER_FPS", _ZERO, "jitter of the frame rate"),
     ("DATA.TRAIN_CROP_NUM_TEMPORAL", (1,), "several clips of one video in a training step"),
     (
         "DATA.TRAIN_CROP_NUM_SPATIAL",

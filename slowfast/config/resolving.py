@@ -49,8 +49,9 @@ def _reading(cfg: yacs.config.CfgNode) -> Iterator[str]:
     data, unit = cfg.DATA, cfg.DATA.SAMPLING_UNIT
     if data.DECODING_BACKEND != "pyav":
         yield f"DATA.DECODING_BACKEND {data.DECODING_BACKEND} means pyav, with DATA.SAMPLING_UNIT {unit}"
-    if unit == "frames" and data.TARGET_FPS != 30:
-        yield f"DATA.TARGET_FPS {data.TARGET_FPS:g} has no effect: DATA.SAMPLING_UNIT is frames, not seconds"
+    for name, idle in (("TARGET_FPS", 30), ("TRAIN_JITTER_FPS", 0)):
+        if unit == "frames" and data[name] != idle:
+            yield f"DATA.{name} {data[name]:g} has no effect: DATA.SAMPLING_UNIT is frames, not seconds"
 
 
 def _start(cfg: yacs.config.CfgNode) -> Iterator[str]:

@@ -6,6 +6,7 @@ are written `3;17;42`. UTF-8, with or without a byte order mark, with LF or CRLF
 nothing is quoted (reference behaviour).
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 _SEPARATORS = (b",", b"\t", b" ")
@@ -71,6 +73,15 @@ class VideoTable:
         assert self.frame_counts is not None, "a list of video files tells no number of frames"
         self._span(self.path_ends, index)
         return int(self.frame_counts[index])
+
+    def digest(self) -> str:
+        """A SHA-256 that changes with names, labels, their order and numbers of frames; not with prefix or source."""
+        digest = hashlib.sha256()
+        for part in (self.path_ends, self.path_bytes, self.label_ends, self.labels, self.frame_counts):
+            values = np.empty(0) if part is None else part.numpy()
+            digest.update(f"{values.nbytes} ".encode())
+            digest.update(values)
+        return digest.hexdigest()
 
     def _span(self, ends: torch.Tensor, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):

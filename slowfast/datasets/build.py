@@ -9,11 +9,11 @@ from functools import partial
 
 from fvcore.common.registry import Registry
 
-from slowfast.datasets import annotations, rand_augment, sampling
+from slowfast.datasets import annotations, rand_augment, sampling, shards
 from slowfast.datasets.frame_cache import FrameCache
 from slowfast.datasets.loader import EvalOrder, TrainOrder, VideoLoader, Workers, eval_group_size
 from slowfast.datasets.pipeline import DeviceStage, EvalViews, TrainViews, empty_views
-from slowfast.datasets.video_dataset import ClipSampler, FrameFolders, VideoDataset, VideoFiles
+from slowfast.datasets.video_dataset import ClipSampler, FrameFolders, ShardFiles, VideoDataset, VideoFiles
 from slowfast.utils import distributed, environment
 
 SPLITS = ("train", "val", "test")
@@ -167,6 +167,7 @@ def _listed_videos(cfg, split: str, name: str) -> VideoDataset:
             use_offset=data.USE_OFFSET_SAMPLING or split == "val",
             unit=data.SAMPLING_UNIT,
             target_fps=data.TARGET_FPS,
+            jitter_fps=data.TRAIN_JITTER_FPS,
             stretch=data.SPARSE_STRETCH,
             frame_order=data.FRAME_ORDER,
             other_counts=clip_counts(cfg)[1:] if split == "test" else (),
@@ -239,21 +240,46 @@ def _read_list(cfg, path: str, name: str) -> annotations.VideoTable:
     )
 
 
-def _open_media(cfg, table: annotations.VideoTable, kind: Kind) -> VideoFiles | FrameFolders | FrameCache:
+def _open_media(
+    cfg, table: annotations.VideoTable, kind: Kind
+) -> VideoFiles | ShardFiles | FrameFolders | FrameCache:
     open_media = _open_as_they_are(cfg, table, kind)
     if not cfg.DATA.CACHE_SHORT_SIDE:
         return open_media
     return FrameCache(open_media, cfg.DATA.CACHE_SHORT_SIDE, int(cfg.DATA.CACHE_GB * 2**30))
 
 
-def _open_as_they_are(cfg, table: annotations.VideoTable, kind: Kind) -> VideoFiles | FrameFolders:
+def _open_as_they_are(
+    cfg, table: annotations.VideoTable, kind: Kind
+) -> VideoFiles | ShardFiles | FrameFolders:
+    in_shards = shards.names_shards(cfg.DATA.PATH_PREFIX)
     if table.frame_counts is None:
-        return VideoFiles(threads=0 if cfg.DATA_LOADER.ENABLE_MULTI_THREAD_DECODE else 1)
+        threads = 0 if cfg.DATA_LOADER.ENABLE_MULTI_THREAD_DECODE else 1
+        return ShardFiles(_shard_index(cfg), threads) if in_shards else VideoFiles(threads)
+    if in_shards:
+        raise ValueError(
+            f"{table.source}: a list of frame folders, but DATA.PATH_PREFIX {cfg.DATA.PATH_PREFIX} names tar shards, "
+            "from which video files alone are read: unpack them and write the folder, or list video files"
+        )
     if kind.rule == "dense" and cfg.DATA.SAMPLING_UNIT == "seconds":
         raise ValueError(
             "DATA.SAMPLING_UNIT seconds needs a frame rate, which frame folders do not have: write frames"
         )
     return FrameFolders(cfg.DATA.IMAGE_TEMPLATE)
+
+
+def _shard_index(cfg) -> shards.ShardIndex:
+    """The index of the shards; rank 0 makes it if need be, and what stops it there stops all."""
+    index, failure = None, None
+    if distributed.is_main():
+        try:
+            index = shards.open_index(cfg.DATA.PATH_PREFIX, cfg.OUTPUT_DIR)
+        except (ValueError, OSError) as error:
+            failure = error
+    failure = distributed.broadcast_object(failure)
+    if failure is not None:
+        raise failure
+    return index or shards.open_index(cfg.DATA.PATH_PREFIX, cfg.OUTPUT_DIR)
 
 
 def clip_counts(cfg) -> tuple[int, ...]:

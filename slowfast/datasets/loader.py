@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, default_collate
 
@@ -155,17 +156,21 @@ class EvalOrder:
     done: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
-        return len(self._groups())
+        return len(self._firsts())
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for group in self._groups():
-            yield [(0, index) for index in group]
+        for first in self._firsts():
+            last = min(int(first) + self.group, self.num_videos)
+            yield [(0, index) for index in range(int(first), last)]
 
-    def _groups(self) -> list[range]:
-        firsts = range(0, self.num_videos, self.group)
-        groups = [range(first, min(first + self.group, self.num_videos)) for first in firsts]
-        left = [group for group in groups if not self.done.issuperset(group)]
-        return left[self.rank :: self.world_size]
+    def _firsts(self) -> np.ndarray:
+        """The first video of each group of this process: one array, since lists may have a million videos."""
+        firsts = np.arange(0, self.num_videos, self.group)
+        if self.done:
+            done = np.zeros(self.num_videos, dtype=bool)
+            done[list(self.done)] = True
+            firsts = firsts[~np.logical_and.reduceat(done, firsts)]
+        return firsts[self.rank :: self.world_size]
 
 
 class Workers:

@@ -19,6 +19,7 @@ from slowfast.datasets.annotations import VideoTable
 from slowfast.datasets.frame_folders import FrameFolder, open_frame_folder
 from slowfast.datasets.frames import EndOfVideo, UnreadableVideo, VideoReader, open_video
 from slowfast.datasets.pipeline import Views
+from slowfast.datasets.shards import ShardIndex
 from slowfast.utils import seeds
 
 MAX_REPLACEMENTS = 10  # other videos tried for one unreadable training video before its item stays empty
@@ -65,6 +66,17 @@ class VideoFiles:
 
 
 @dataclass(frozen=True)
+class ShardFiles:
+    """Opens an entry of a list of video files that lie in tar shards; ``threads`` as in frames.open_video."""
+
+    index: ShardIndex
+    threads: int = 1
+
+    def __call__(self, table: VideoTable, index: int) -> VideoReader:
+        return open_video(self.index.read(table.name(index)), threads=self.threads)
+
+
+@dataclass(frozen=True)
 class FrameFolders:
     """Opens an entry of a list of frame folders; ``template`` as in frame_folders.open_frame_folder."""
 
@@ -82,7 +94,8 @@ class ClipSampler:
     each of num_frames equal parts). ``num_clips`` None draws one clip at random; a number gives that many fixed
     clips; fixed clips of the dense rule lie as ``use_offset`` says (see sampling.clip_start). After them come the
     fixed clips of each of ``other_counts``, where they would lie if that were ``num_clips``. A random clip of segments
-    is, with ``stretch`` above 0, evenly spread over a random stretch of that share of the video or more instead.
+    is, with ``stretch`` above 0, evenly spread over a random stretch of that share of the video or more instead; a
+    random dense clip is cut as if ``target_fps`` were higher by a random number up to ``jitter_fps``.
     """
 
     num_frames: int
@@ -92,6 +105,7 @@ class ClipSampler:
     use_offset: bool = True
     unit: str = "frames"
     target_fps: float = 30.0
+    jitter_fps: float = 0.0
     frame_order: str = "forward"
     other_counts: tuple[int, ...] = ()
     stretch: float = 0.0
@@ -121,8 +135,11 @@ class ClipSampler:
     def _dense(self, length: int, fps: float | None, rng: np.random.Generator) -> np.ndarray:
         if self.unit == "seconds" and not fps:
             raise UnreadableVideo("the file states no frame rate, which DATA.SAMPLING_UNIT seconds needs")
+        target_fps = self.target_fps
+        if self.num_clips is None and self.jitter_fps:
+            target_fps += rng.uniform(0.0, self.jitter_fps)
         span = sampling.clip_span(
-            self.num_frames, self.sampling_rate, unit=self.unit, fps=fps, target_fps=self.target_fps
+            self.num_frames, self.sampling_rate, unit=self.unit, fps=fps, target_fps=target_fps
         )
         if self.num_clips is not None:
             return sampling.all_clips(length, span, self.num_frames, self.num_clips, self.use_offset)

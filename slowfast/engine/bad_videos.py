@@ -20,7 +20,8 @@ class BadVideos:
         self._name_of = name_of
         self._max_fraction = max_fraction
         self._log = log
-        self._tried: set[int] = set()
+        self._tried = bytearray()  # by list index, 1 once tried: a set of a million numbers would take 60 MB
+        self._num_tried = 0
         self._damaged: set[int] = set()
         self.reasons: dict[int, str] = {}
 
@@ -28,7 +29,7 @@ class BadVideos:
         """Raises ValueError when a video and all its replacements, or too large a share of all, are unreadable."""
         for report in reports:
             for index, reason in report.failures:
-                self._tried.add(index)
+                self._try(index)
                 if index not in self.reasons:
                     self.reasons[index] = reason
                     self._log.warning(
@@ -38,7 +39,7 @@ class BadVideos:
                 raise ValueError(
                     self._message("a video and every replacement tried for it could not be read")
                 )
-            self._tried.add(report.source)
+            self._try(report.source)
             if report.damage and report.source not in self._damaged:
                 self._damaged.add(report.source)
                 self._log.warning(
@@ -46,17 +47,23 @@ class BadVideos:
                     self._name_of(report.source),
                     report.damage,
                 )
-        if len(self._tried) >= MIN_TRIED and len(self.reasons) > self._max_fraction * len(self._tried):
+        if self._num_tried >= MIN_TRIED and len(self.reasons) > self._max_fraction * self._num_tried:
             raise ValueError(
                 self._message(
                     f"more than DATA.MAX_BAD_FRACTION = {self._max_fraction:g} of the videos could not be read"
                 )
             )
 
+    def _try(self, index: int) -> None:
+        if index >= len(self._tried):
+            self._tried.extend(bytes(index + 1 - len(self._tried)))
+        self._num_tried += not self._tried[index]
+        self._tried[index] = 1
+
     def _message(self, what: str) -> str:
         lines = [f"  {self._name_of(index)}: {reason}" for index, reason in list(self.reasons.items())[:20]]
         more = len(self.reasons) - len(lines)
         return "\n".join(
-            [f"{what} ({len(self.reasons)} of {len(self._tried)} tried; is DATA.PATH_PREFIX right?):", *lines]
+            [f"{what} ({len(self.reasons)} of {self._num_tried} tried; is DATA.PATH_PREFIX right?):", *lines]
             + ([f"  and {more} more"] if more > 0 else [])
         )

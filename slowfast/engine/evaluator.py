@@ -190,21 +190,28 @@ def measure(
     return {f"top{k}": 100.0 * int(count) / len(scores) for k, count in hits.items()}
 
 
-def why_unlabelled(labels: Sequence, has_labels: bool | str, num_classes: int) -> str:
+def why_unlabelled(labels: Iterable, has_labels: bool | str, num_classes: int) -> str:
     """ "" if accuracy can be measured with these labels of a test list, else the reason in one line.
 
     ``has_labels`` is TEST.HAS_LABELS. auto takes labels for dummies when ``MIN_ALIKE`` videos or more all have the
-    same one: so the published test list of Something-Something comes, whose owners keep the true labels.
+    same one: so the published test list of Something-Something comes, whose owners keep the true labels. No more
+    labels are taken than it needs to see two different ones.
     """
     if has_labels is False:
         return "TEST.HAS_LABELS is False: the labels of the test list are not true ones"
-    alike = has_labels == "auto" and num_classes > 1 and len(labels) >= MIN_ALIKE
-    if alike and all(label == labels[0] for label in labels):
-        return (
-            f"all {len(labels)} videos of the test list have the label {labels[0]}, which is taken for a dummy "
-            "(TEST.HAS_LABELS True if it is meant)"
-        )
-    return ""
+    if has_labels != "auto" or num_classes <= 1:
+        return ""
+    count, first = 0, None
+    for count, label in enumerate(labels, start=1):
+        first = label if count == 1 else first
+        if label != first:
+            return ""
+    if count < MIN_ALIKE:
+        return ""
+    return (
+        f"all {count} videos of the test list have the label {first}, which is taken for a dummy "
+        "(TEST.HAS_LABELS True if it is meant)"
+    )
 
 
 def num_equal_crops(records: Records, num_crops: int) -> int:

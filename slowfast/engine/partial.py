@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from slowfast.datasets.annotations import VideoTable
 from slowfast.datasets.video_dataset import ItemReport
 from slowfast.engine.evaluator import Records, RecordSink
 from slowfast.utils import distributed
@@ -40,14 +41,18 @@ def fingerprint(model: nn.Module, dataset: Any, protocol: Mapping[str, Any]) -> 
     for name, value in model.state_dict().items():
         weights.update(name.encode())
         weights.update(value.detach().cpu().contiguous().numpy().tobytes())
+    parts = {"weights": weights.hexdigest(), "list": _list_digest(dataset)}
+    return parts | {name: _digest(str(value)) for name, value in protocol.items()}
+
+
+def _list_digest(dataset: Any) -> str:
+    table = getattr(dataset, "table", None)
+    if isinstance(table, VideoTable):
+        return table.digest()
     listed = hashlib.sha256()
     for index in range(len(dataset)):
         listed.update(f"{dataset.name(index)}\n{dataset.label(index)}\n".encode("utf-8", "surrogateescape"))
-    counts = getattr(getattr(dataset, "table", None), "frame_counts", None)
-    if counts is not None:
-        listed.update(np.asarray(counts, np.int64).tobytes())
-    parts = {"weights": weights.hexdigest(), "list": listed.hexdigest()}
-    return parts | {name: _digest(str(value)) for name, value in protocol.items()}
+    return listed.hexdigest()
 
 
 class PartialSink(RecordSink):
@@ -85,8 +90,12 @@ class PartialSink(RecordSink):
         if self._now() - self._last >= SECONDS:
             self._write_part()
 
+    def taken_up(self) -> Records:
+        """First views of the videos of ``done`` whose parts this process read, in list order; ask before `add`."""
+        return Records.join(self._records, self._num_classes).of_views(range(1))
+
     def remove(self) -> None:
-        """Delete all part files: the results are written."""
+        """Delete all part files that are seen from here, also those of other processes: the results are written."""
         shutil.rmtree(self._root, ignore_errors=True)
 
     def _write_part(self) -> None:

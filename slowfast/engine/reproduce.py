@@ -19,16 +19,19 @@ from slowfast.utils.logging import get_logger
 
 PUBLISHED_FILE = "published.json"
 # Keys of these sections decide a score, but for the ones below: they say where things are and how fast they go, which
-# one of several lists is read (a fact of the result), or what training alone does.
-PROTOCOL_SECTIONS = ("TEST.", "DATA.", "MODEL.", "UNIFORMER.", "BN.")
+# one of several lists is read (a fact of the result), what is scored besides, or what training alone does. Of section
+# BN a test reads nothing: the statistics are those of the weights.
+PROTOCOL_SECTIONS = ("TEST.", "DATA.", "MODEL.", "UNIFORMER.")
 NOT_PROTOCOL = (
     "TEST.ENABLE", "TEST.BATCH_SIZE", "TEST.CHECKPOINT_FILE_PATH", "TEST.TEST_BEST", "TEST.RESUME",
+    "TEST.NUM_TEMPORAL_CLIPS",
     "DATA.PATH_TO_DATA_DIR", "DATA.PATH_PREFIX", "DATA.PATH_LABEL_SEPARATOR", "DATA.LABEL_PATH_TEMPLATE",
     "DATA.IMAGE_TEMPLATE", "DATA.CLASS_NAMES_PATH", "DATA.DECODING_BACKEND", "MODEL.CLASS_NAMES_PATH",
     "DATA.SPLIT", "DATA.RANDOM_FLIP", "DATA.INV_UNIFORM_SAMPLE", "DATA.MAX_BAD_FRACTION", "DATA.CACHE_GB",
     "DATA.SPARSE_STRETCH", "MODEL.DROPOUT_RATE", "UNIFORMER.DROPOUT_RATE", "UNIFORMER.ATTENTION_DROPOUT_RATE",
     "UNIFORMER.DROP_DEPTH_RATE", "UNIFORMER.HEAD_DROPOUT_RATE",
     "MODEL.WEIGHTS_DIR", "MODEL.USE_CHECKPOINT", "MODEL.CHECKPOINT_NUM", "UNIFORMER.PRETRAIN_NAME",
+    "MODEL.ARCH", "MODEL.LOSS_FUNC", "UNIFORMER.INIT_VALUE",
 )  # fmt: skip
 TRAINING_ALONE = ("DATA.TRAIN_", "DATA.SSL_")  # beginnings of keys
 
@@ -75,8 +78,12 @@ def published_names(recipe: str | os.PathLike) -> str:
 
 def default_result_file(recipe: str | os.PathLike, row: str, published: Published) -> Path:
     """Where tools/make_tables.py looks for a row's result: results/ beside the folder of the recipes."""
-    part = f"split{published.split}" if published.split else ""
-    return Path(recipe).resolve().parent.parent.parent / "results" / zoo.result_name(row, part)
+    return Path(recipe).resolve().parent.parent.parent / "results" / zoo.result_name(row, _part(published))
+
+
+def default_output_dir(output_dir: str, published: Published) -> str:
+    """Below the recipe's OUTPUT_DIR; each test of a row has its own, for a finished one removes its partial scores."""
+    return str(Path(output_dir) / "reproduce" / _part(published))
 
 
 def overridden(cfg, recipe_cfg, keys: Sequence[str]) -> dict[str, Any]:
@@ -158,6 +165,11 @@ def mean_of_splits(result_file: str | os.PathLike, row: str, videos_of_splits: S
     except ValueError as error:
         return f"no mean of the splits: {error}"
     return f"top-1 of all splits: {zoo.measured(expected, found)}"
+
+
+def _part(published: Published) -> str:
+    """The test that is meant, as `zoo.parts` calls it."""
+    return f"split{published.split}" if published.split else ""
 
 
 def _rule(num_videos: int) -> str:

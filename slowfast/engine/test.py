@@ -63,10 +63,13 @@ def test(cfg) -> dict:
     board.start(len(loader))
     share = chance.NUM_VIDEOS // distributed.world_size()
     watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, session.log.warning, share)
+    watched = not (unlabelled or cfg.DATA.MULTI_LABEL)
+    if watched and sink is not None:
+        watch.see(*_taken_up(sink, loader.dataset))
 
     def progress(logits: torch.Tensor, labels: torch.Tensor) -> None:
         board.step()
-        if not (unlabelled or cfg.DATA.MULTI_LABEL):
+        if watched:
             watch.see(logits, labels)
 
     model.to(session.device)
@@ -103,10 +106,21 @@ def _sink(cfg, session: Session, model: torch.nn.Module, dataset) -> PartialSink
     )
 
 
+def _taken_up(sink: PartialSink, dataset) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels, as ChanceWatch sees them, of the videos that an earlier run scored."""
+    records = sink.taken_up()
+    labels = [dataset.label(int(index)) for index in records.video_ids]
+    return torch.from_numpy(records.logits), torch.tensor(labels, dtype=torch.int64)
+
+
 def _checkpoint_path(cfg, session: Session) -> str:
     """The checkpoint to test, in the published order: named, best, newest of the run, the one training began with."""
     if cfg.TEST.CHECKPOINT_FILE_PATH:
-        return str(pretrained.resolve_weights(cfg.TEST.CHECKPOINT_FILE_PATH, cfg.MODEL.WEIGHTS_DIR, for_training=False))
+        return str(
+            pretrained.resolve_weights(
+                cfg.TEST.CHECKPOINT_FILE_PATH, cfg.MODEL.WEIGHTS_DIR, for_training=False
+            )
+        )
     best = checkpoint.best_path(session.output_dir)
     if cfg.TEST.TEST_BEST and not best.exists():
         raise FileNotFoundError(
@@ -126,7 +140,7 @@ def _checkpoint_path(cfg, session: Session) -> str:
 
 
 def _why_unlabelled(cfg, dataset) -> str:
-    labels = [dataset.label(index) for index in range(len(dataset))]
+    labels = (dataset.label(index) for index in range(len(dataset)))
     return evaluator.why_unlabelled(labels, cfg.TEST.HAS_LABELS, cfg.MODEL.NUM_CLASSES)
 
 

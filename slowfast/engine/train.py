@@ -41,8 +41,8 @@ def train(cfg) -> dict:
     """Train as the config says and return what came of it; a config that is not frozen is checked first.
 
     Runs in every process of the group that slowfast.utils.launch has set up, or alone. The result holds
-    ``epochs``, ``steps``, ``skipped_steps``, ``best``, ``val`` (last validation), ``unreadable`` (path -> reason)
-    and ``checkpoint`` (the newest, a path).
+    ``epochs``, ``steps``, ``skipped_steps``, ``best``, ``val`` (last validation; both empty without any),
+    ``unreadable`` (path -> reason) and ``checkpoint`` (the newest, a path).
     """
     cfg, notes = cfg.resolved()
     session = open_session(
@@ -53,7 +53,8 @@ def train(cfg) -> dict:
         num_workers=cfg.DATA_LOADER.NUM_WORKERS,
         num_threads=cfg.NUM_THREADS,
     )
-    loader, val_loader = build_loaders(cfg, ("train", "val"))
+    loader, *others = build_loaders(cfg, ("train", "val") if cfg.TRAIN.EVAL_PERIOD else ("train",))
+    val_loader = others[0] if others else None
     with seeds.forked_torch_stream(cfg.RNG_SEED, "init"):
         model = build_model(cfg)
     model.to(session.device)
@@ -273,8 +274,8 @@ def _save(cfg, session: Session, model, step: TrainStep, progress: Progress, loa
 
 
 def _due(period: int, epoch: int, max_epoch: int) -> bool:
-    """Every ``period`` epochs, and after the last one."""
-    return (epoch + 1) % period == 0 or epoch + 1 == max_epoch
+    """Every ``period`` epochs, and after the last one; never with period 0."""
+    return period > 0 and ((epoch + 1) % period == 0 or epoch + 1 == max_epoch)
 
 
 def _precise_bn(cfg, model: nn.Module, loader, step: TrainStep, epoch: int) -> None:

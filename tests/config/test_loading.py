@@ -162,10 +162,11 @@ def test_other_decoding_backends_mean_the_one_reader(tmp_path, backend):
     ]
 
 
-def test_a_target_rate_without_seconds_is_said_to_be_idle(tmp_path):
-    _, notes = notes_of(tmp_path, "DATA.TARGET_FPS", 15)
-    assert "DATA.TARGET_FPS 15 has no effect" in notes[0]
-    _, notes = notes_of(tmp_path, "DATA.TARGET_FPS", 15, "DATA.SAMPLING_UNIT", "seconds")
+@pytest.mark.parametrize("key", ["DATA.TARGET_FPS", "DATA.TRAIN_JITTER_FPS"])
+def test_rates_without_seconds_are_said_to_be_idle(tmp_path, key):
+    _, notes = notes_of(tmp_path, key, 15)
+    assert f"{key} 15 has no effect" in notes[0]
+    _, notes = notes_of(tmp_path, key, 15, "DATA.SAMPLING_UNIT", "seconds")
     assert notes == [RESUME_NOTE]
 
 

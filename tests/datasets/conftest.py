@@ -1,6 +1,7 @@
 """Videos whose frames carry their own number: 8 black or white blocks, read back from lossy pictures."""
 
 import io
+import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -97,3 +98,18 @@ def cut_mp4(numbered) -> bytes:
     with av.open(io.BytesIO(data)) as container:
         places = [packet.pos for packet in container.demux(video=0) if packet.size]
     return data[: places[24] + 9]
+
+
+@pytest.fixture(scope="session")
+def write_tar():
+    """A function from a path and name → bytes to that path, where there is a tar of them now."""
+
+    def write(path: Path, content: Mapping[str, bytes], form: int = tarfile.PAX_FORMAT) -> Path:
+        with tarfile.open(path, "w", format=form) as tar:
+            for name, data in content.items():
+                info = tarfile.TarInfo(name)
+                info.size, info.mtime = len(data), 1_700_000_000
+                tar.addfile(info, io.BytesIO(data))
+        return path
+
+    return write

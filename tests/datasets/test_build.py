@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 
 from slowfast.config import get_cfg
+from slowfast.datasets import shards
 from slowfast.datasets.build import KINDS, build_dataset, build_device_stage
-from slowfast.datasets.video_dataset import ClipSampler, FrameFolders, VideoFiles
+from slowfast.datasets.video_dataset import ClipSampler, FrameFolders, ShardFiles, VideoFiles
+from slowfast.utils import distributed
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "sampling.json").read_text())
 HEIGHT, WIDTH = 32, 44
@@ -341,3 +343,53 @@ def test_frame_folders_work_in_spawned_workers(folders):
     dataset = build_dataset(config("sth", folders, TEST__NUM_TEMPORAL_CLIPS=[2]), "test")
     copy = pickle.loads(pickle.dumps(dataset))
     assert torch.equal(copy[0, 1].views.clips, dataset[0, 1].views.clips)
+
+
+# Shards -----
+@pytest.fixture
+def shard_cfg(write_tar, tmp_path):
+    """A config of a list of one video, whose shard holds something else than a video."""
+    shards._open.cache_clear()
+    (tmp_path / "test.csv").write_text("a.mp4 0\n")
+    write_tar(tmp_path / "0.tar", {"a.mp4": b"not a video"})
+    return config("kinetics", tmp_path, DATA__PATH_PREFIX=tmp_path / "*.tar", OUTPUT_DIR=tmp_path / "out")
+
+
+def test_videos_come_from_shards_where_the_prefix_names_tars(shard_cfg):
+    dataset = build_dataset(shard_cfg, "test")
+    assert isinstance(dataset.open_media, ShardFiles) and dataset.name(0) == "a.mp4"
+    ((index, reason),) = dataset[0, 0].report.failures
+    assert index == 0 and reason.startswith("not a readable video")
+
+
+def test_shards_work_behind_a_frame_cache(shard_cfg, tmp_path):
+    cfg = config(
+        "kinetics", tmp_path, DATA__PATH_PREFIX=shard_cfg.DATA.PATH_PREFIX, DATA__CACHE_SHORT_SIDE=32
+    )
+    ((_, reason),) = build_dataset(cfg, "test")[0, 0].report.failures
+    assert reason.startswith("not a readable video")
+
+
+def test_rank_0_makes_the_index_and_what_stops_it_stops_all(shard_cfg, monkeypatch):
+    sent = []
+    monkeypatch.setattr(distributed, "broadcast_object", lambda value: sent.append(value) or value)
+    build_dataset(shard_cfg, "test")
+    os.truncate(shard_cfg.DATA.PATH_PREFIX.replace("*", "0"), 520)
+    with pytest.raises(ValueError, match="truncated"):
+        build_dataset(shard_cfg, "test")
+    assert sent[0] is None and "truncated" in str(sent[1])
+
+    monkeypatch.setattr(distributed, "is_main", lambda: False)
+    monkeypatch.setattr(distributed, "broadcast_object", lambda value: sent[1])
+    with pytest.raises(ValueError, match="truncated"):
+        build_dataset(shard_cfg, "test")
+
+
+def test_other_ranks_read_the_index_when_it_is_there(shard_cfg, monkeypatch):
+    opened = []
+    open_index = shards.open_index
+    monkeypatch.setattr(distributed, "is_main", lambda: False)
+    monkeypatch.setattr(distributed, "broadcast_object", lambda value: opened.append("word of rank 0"))
+    monkeypatch.setattr(shards, "open_index", lambda *args: opened.append(args) or open_index(*args))
+    assert build_dataset(shard_cfg, "test").open_media.index.read("a.mp4") == b"not a video"
+    assert opened == ["word of rank 0", (shard_cfg.DATA.PATH_PREFIX, shard_cfg.OUTPUT_DIR)]

@@ -240,3 +240,14 @@ def test_the_order_of_frames_can_be_taken_away(folder, order):
     if order == "reversed":
         assert torch.equal(others, frames.flip(0))
     assert sorted(frame.sum().item() for frame in frames) == sorted(frame.sum().item() for frame in others)
+
+
+def test_a_jittered_rate_shortens_random_clips_alone():
+    """Span: 8 x 6 frames at 20 + U(0, 10) a second, of a video of 40 a second: 96 frames down to 64."""
+    sampler = ClipSampler(8, 6, None, unit="seconds", target_fps=20.0, jitter_fps=10.0)
+    rng = np.random.default_rng(0)
+    spans = [np.ptp(sampler(500, 40.0, rng)[0]) for _ in range(200)]
+    assert 62 <= min(spans) <= 65 and 93 <= max(spans) <= 96
+    assert 75 <= np.mean(spans) <= 79  # 192 ln(1.5) - 1 = 76.8
+    fixed = replace(sampler, num_clips=1)
+    assert np.ptp(fixed(500, 40.0, rng)[0]) == 95

@@ -45,6 +45,14 @@ def test_too_large_a_share_of_unreadable_videos_stops_the_run(account):
         videos.add([bad(index, 100) for index in range(5, 9)])
 
 
+def test_a_video_is_tried_once_however_often_it_is_read(account):
+    videos = account(0.25)
+    for _ in range(3):  # 2 of 20 tried: with repetitions counted, 4 of them would have to be bad
+        videos.add([bad(0, 999_999), bad(1, 999_999), *(ItemReport(index, index) for index in range(2, 19))])
+    with pytest.raises(ValueError, match=r"6 of 20 tried"):
+        videos.add([bad(index, 2) for index in range(2, 6)])
+
+
 def test_a_video_without_any_readable_replacement_stops_the_run(account):
     with pytest.raises(
         ValueError, match=r"every replacement(.|\n)*v1.mp4: empty file(.|\n)*v2.mp4: no such file"

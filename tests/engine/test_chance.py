@@ -1,10 +1,12 @@
 """The warning for weights that score like guessing."""
 
+import itertools
 import json
 
 import pytest
 import torch
 
+from slowfast.engine import chance, partial
 from slowfast.engine.chance import ChanceWatch, complaint
 from slowfast.engine.test import test as run_test
 from slowfast.models.build import build_model
@@ -39,6 +41,34 @@ def test_a_test_is_watched_for_its_first_500_videos_and_warned_of_once(right, wa
         watch.see(logits, labels)
         assert len(said) == (warnings if start >= 480 else 0)
     watch.see(torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64))
+
+
+def test_a_test_that_goes_on_is_watched_from_its_first_video(debug_cfg, tmp_path, monkeypatch):
+    cfg = debug_cfg("MODEL.NUM_CLASSES", "24", "TEST.RESUME", "True", "TEST.CHECKPOINT_FILE_PATH",
+                    str(tmp_path / "weights.pyth"), "DATA.CLASS_NAMES_PATH", str(tmp_path / "classes.txt"))  # fmt: skip
+    (tmp_path / "classes.txt").write_text("".join(f"class {number}\n" for number in range(24)))
+    model = build_model(cfg)
+    model.head.bias.data[20] = 100.0  # a class that no video has
+    checkpoint.save({"model_state": model.state_dict()}, tmp_path / "weights.pyth")
+    monkeypatch.setattr(chance, "NUM_VIDEOS", 16)  # all of them
+    monkeypatch.setattr(partial, "SECONDS", 0.0)
+    with monkeypatch.context() as stopping:
+        add, calls = partial.PartialSink.add, itertools.count()
+
+        def add_twice(*args):
+            if next(calls) == 2:
+                raise InterruptedError
+            add(*args)
+
+        stopping.setattr(partial.PartialSink, "add", add_twice)
+        with pytest.raises(InterruptedError):
+            run_test(cfg)
+    log = tmp_path / "run" / "log.txt"
+    assert "over the first" not in log.read_text()
+    (said,) = run_test(cfg)["warnings"]
+    assert "videos were scored by an earlier run" in log.read_text()
+    # said while the test ran, and again at its end
+    assert log.read_text().count(said) == 2
 
 
 def test_a_whole_test_that_scores_like_guessing_says_so(debug_cfg, debug_data, tmp_path):

@@ -83,6 +83,12 @@ def test_dummy_labels_are_recognised(labels, has_labels, num_classes, said):
     assert re.search(said, reason) if said else reason == ""
 
 
+def test_no_more_labels_are_taken_than_it_takes_to_tell():
+    labels = iter(range(1000))
+    assert evaluator.why_unlabelled(labels, "auto", 1000) == ""
+    assert next(labels) == 2
+
+
 def test_views_that_share_a_clip_are_scored_once_and_recorded_each():
     shared = item(1, 2)
     shared = VideoItem(shared.views.repeated([0, 1, 0]), shared.labels, shared.report)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from slowfast.datasets.annotations import read_list
 from slowfast.datasets.loader import EvalOrder
 from slowfast.datasets.video_dataset import ItemReport
 from slowfast.engine import partial
@@ -108,10 +109,35 @@ def test_nothing_is_left_after_the_end(sink, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_parts_of_other_processes_and_tests_are_deleted_as_well(tmp_path, monkeypatch):
+    """As a run of four processes leaves them on a disk that all see, before one process ends the test."""
+    monkeypatch.setattr(partial, "SECONDS", 0.0)
+    for rank, facts in ((0, FACTS), (3, FACTS), (2, FACTS | {"views per batch": "other"})):
+        monkeypatch.setattr(partial.distributed, "rank", lambda rank=rank: rank)
+        PartialSink(K, tmp_path, facts).add(scores(rank), reports(rank))
+    assert parts(tmp_path) == ["part-0000-000000.npz", "part-0002-000000.npz", "part-0003-000001.npz"]
+    monkeypatch.setattr(partial.distributed, "rank", lambda: 0)
+    last = PartialSink(K, tmp_path, FACTS)
+    assert last.done == {0, 3}
+    last.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_first_views_of_what_was_taken_up_can_be_looked_at(sink):
+    first = sink()
+    assert len(first.taken_up()) == 0
+    for video in (4, 1):
+        first.add(scores(video), reports(video))
+    taken = sink().taken_up()
+    assert taken.video_ids.tolist() == [1, 4] and taken.view_ids.tolist() == [0, 0]
+    assert taken.logits.tolist() == [[10, 11, 12], [40, 41, 42]]
+
+
 class Listed:
-    def __init__(self, *entries, frame_counts=None):
+    """A data set from outside, which has no table."""
+
+    def __init__(self, *entries):
         self.entries = entries
-        self.table = SimpleNamespace(frame_counts=frame_counts)
 
     def __len__(self):
         return len(self.entries)
@@ -132,15 +158,33 @@ def test_a_fingerprint_changes_with_what_scores_follow_from():
     listed = Listed(("a.mp4", 0), ("b.mp4", 1))
     base = fingerprint(model(), listed, {"TEST": {"crops": 3}})
     assert base == fingerprint(model(), Listed(*listed.entries), {"TEST": {"crops": 3}})
-    folders = [Listed(*listed.entries, frame_counts=counts) for counts in ([30, 41], [30, 41], [30, 40])]
-    digests = [fingerprint(model(), one, {})["list"] for one in folders]
-    assert digests[0] == digests[1] and len({*digests, base["list"]}) == 3  # a corrected count is another test
     for other, differing in (
         (fingerprint(model(0.6), listed, {"TEST": {"crops": 3}}), "weights"),
         (fingerprint(model(), Listed(("a.mp4", 0), ("b.mp4", 0)), {"TEST": {"crops": 3}}), "list"),
         (fingerprint(model(), listed, {"TEST": {"crops": 1}}), "TEST"),
     ):
         assert [name for name in base if base[name] != other[name]] == [differing]
+
+
+def test_the_list_of_a_fingerprint_is_that_of_the_table(tmp_path):
+    def digest(text, **options):
+        path = tmp_path / "list.csv"
+        path.write_text(text)
+        table = read_list(path, num_classes=9, **options)
+        return fingerprint(torch.nn.Identity(), SimpleNamespace(table=table), {})["list"]
+
+    base = digest("a.mp4 1\nb.mp4 2\n")
+    assert digest("a.mp4,1\nb.mp4,2", prefix="elsewhere") == base
+    others = [
+        digest("a.mp4 1\nb.mp4 3\n"),
+        digest("b.mp4 2\na.mp4 1\n"),
+        digest("a.mp4b 1\n.mp4 2\n"),
+        digest("a.mp4 1;2\nb.mp4 3\n", multi_label=True),
+        digest("a.mp4 1\nb.mp4 2;3\n", multi_label=True),
+        digest("a.mp4 30 1\nb.mp4 41 2\n", frame_folders=True),
+        digest("a.mp4 30 1\nb.mp4 40 2\n", frame_folders=True),  # a corrected count is another test
+    ]
+    assert len({base, *others}) == 8
 
 
 def test_groups_that_are_done_are_left_out_and_the_others_dealt():

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,12 @@ from slowfast import cli
 from slowfast.config import load_cfg
 from slowfast.datasets.build import build_device_stage, build_loader
 from slowfast.datasets.video_writer import write_video
-from slowfast.engine.reproduce import default_result_file, overridden, published_names
+from slowfast.engine.reproduce import (
+    default_output_dir,
+    default_result_file,
+    overridden,
+    published_names,
+)
 from slowfast.engine.verdict import Published
 from slowfast.models.build import build_model
 from slowfast.utils import checkpoint
@@ -212,7 +218,7 @@ def test_videos_that_are_not_there_are_the_decoders_business_too(row, run, tmp_p
     assert "6 videos unreadable" in result["published"]["checked"]["decoder"]
 
 
-def test_splits_have_their_own_videos_and_files_and_a_mean(row, tmp_path, capsys):
+def test_splits_have_their_own_videos_and_files_and_a_mean(row, tmp_path, capsys, monkeypatch):
     recipe = tmp_path / "configs" / "toy" / "tiny.yaml"
     copy_row(row, recipe)
     entry = {"top1": 90.0, "dataset": "toy", "input_frames": 4, "crops": 3, "clips": 2}
@@ -221,9 +227,14 @@ def test_splits_have_their_own_videos_and_files_and_a_mean(row, tmp_path, capsys
     half = {number: label for number, label in labels_of(row).items() if number < 50}
     folders = {1: row / "lists", 2: write_lists(tmp_path / "half", half)}
     top1 = []
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "runs" / "debug" / "reproduce"  # below the recipe's OUTPUT_DIR
+    kept = runs / "split2" / "partial_scores" / "of a stopped test.npz"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
     for split, folder in folders.items():
-        words = ["DATA.PATH_TO_DATA_DIR", folder, *data_words(row)[2:], "DATA.SPLIT", split, "OUTPUT_DIR",
-                 tmp_path / "run", "TRAIN.INIT", "a", "TRAIN.INIT", ""]  # fmt: skip
+        words = ["DATA.PATH_TO_DATA_DIR", folder, *data_words(row)[2:], "DATA.SPLIT", split, "TRAIN.INIT", "a",
+                 "TRAIN.INIT", ""]  # fmt: skip
         assert "top-1 of all splits" not in capsys.readouterr().out
         words = ["reproduce", recipe, "--checkpoint", row / "weights.pyth", *words]
         assert cli.main([str(word) for word in words]) == 0
@@ -231,6 +242,7 @@ def test_splits_have_their_own_videos_and_files_and_a_mean(row, tmp_path, capsys
         block = result["published"]
         assert (block["split"], block["num_test_videos"]) == (split, 100 // split)
         assert block["overrides"] == {}
+        assert (runs / f"split{split}" / "results.json").exists() and kept.exists() == (split == 1)
         top1.append(result["video"]["top1"])
     out = capsys.readouterr().out
     assert f"top-1 of all splits: {sum(top1) / 2:.1f} (mean of splits 1-2)" in out
@@ -242,16 +254,23 @@ def test_settings_that_change_no_test_are_no_overrides():
     words = {
         "AUG.NUM_SAMPLE": 3, "DATA.TRAIN_CROP_SIZE": 48, "DATA.RANDOM_FLIP": False, "DATA.SSL_COLOR_JITTER": True,
         "DATA.MAX_BAD_FRACTION": 0.1, "DATA.CACHE_GB": 1.0, "DATA.SPLIT": 2, "UNIFORMER.DROP_DEPTH_RATE": 0.3,
+        "BN.WEIGHT_DECAY": 0.1, "BN.USE_PRECISE_STATS": True, "BN.NUM_BATCHES_PRECISE": 3, "MODEL.ARCH": "other",
+        "MODEL.LOSS_FUNC": "bce_logit", "UNIFORMER.INIT_VALUE": 0.5, "TEST.NUM_TEMPORAL_CLIPS": [1],
+        "TRAIN.ENABLE": False, "DATA.REVERSE_INPUT_CHANNEL": True,
         "DATA.TEST_CROP_SIZE": 40,
     }  # fmt: skip
     opts = [str(word) for pair in words.items() for word in pair]
     cfg = load_cfg(ROOT / "configs" / "debug" / "uniformer_debug.yaml", opts)
-    assert overridden(cfg, recipe_cfg, list(words)) == {"DATA.TEST_CROP_SIZE": 40}
+    assert overridden(cfg, recipe_cfg, list(words)) == {
+        "DATA.REVERSE_INPUT_CHANNEL": True, "DATA.TEST_CROP_SIZE": 40,
+    }  # fmt: skip
 
 
 def test_places_beside_a_recipe_do_not_depend_on_where_a_run_is_started():
     published = Published(90.0, "toy", 4, 3, 2, 100)
     assert default_result_file("/a/configs/toy/t.yaml", "toy/t", published) == Path("/a/results/toy/t.json")
+    assert default_output_dir("runs/t", published) == "runs/t/reproduce"
+    assert default_output_dir("runs/t", replace(published, split=3)) == "runs/t/reproduce/split3"
     assert default_result_file("/t.yaml", "/t", published).name == "t.json"  # not deep enough, and no crash
     assert published_names("/t.yaml") == ""
 

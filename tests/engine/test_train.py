@@ -118,6 +118,16 @@ def test_a_finished_run_is_not_trained_again(finished):
     assert_same_state(checkpoint.load(result["checkpoint"])["model_state"], before["model_state"])
 
 
+def test_a_run_without_validations_ends_with_the_same_weights(finished, debug_cfg, debug_data, tmp_path):
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    shutil.copy(debug_data / "train.csv", lists)
+    result = train(debug_cfg("TRAIN.EVAL_PERIOD", "0", "DATA.PATH_TO_DATA_DIR", str(lists)))
+    assert result["best"] == {} == result["val"] and not (tmp_path / "run" / "best.pyth").exists()
+    one, other = (checkpoint.load(run["checkpoint"]) for run in (result, finished[1]))
+    assert_same_state(one["model_state"], other["model_state"])
+
+
 def test_no_global_stream_is_read_or_set_by_a_run(debug_cfg):
     torch.manual_seed(77)
     before = torch.get_rng_state()

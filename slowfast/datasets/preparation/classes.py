@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Sequence
 
 from slowfast.utils.names import normalised
 
 _SHOWN = 5  # unknown names told in one error
+
+
+def names_alike(names: Sequence[str]) -> list[list[str]]:
+    """Those of `names` that `normalised` makes equal, such as Pull_Up and pull up: groups of two or more."""
+    groups = defaultdict(list)
+    for name in names:
+        groups[normalised(name)].append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 class ClassNumbers:
@@ -24,7 +33,9 @@ class ClassNumbers:
         if len(self._numbers) < len(self.names):
             written = [name.strip() for name in self.names]
             twice = next(name for name in written if written.count(name) > 1)
-            raise ValueError(f"{source}: {twice!r} is there more than once; give each class a name of its own")
+            raise ValueError(
+                f"{source}: {twice!r} is there more than once; give each class a name of its own"
+            )
 
     def number(self, found: Sequence[tuple[str, str]]) -> list[int]:
         """The numbers of (name, "file:line") pairs. Raises one ValueError for all unknown names, with the nearest."""

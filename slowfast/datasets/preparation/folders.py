@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slowfast.datasets.preparation.classes import ClassNumbers
 from slowfast.datasets.preparation.entries import SPLITS, Item, LeftOut
-from slowfast.datasets.preparation.media import MediaTree
+from slowfast.datasets.preparation.media import MediaTree, file_size
 from slowfast.utils.seeds import derive
 
 _SPLIT_NAMES = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
@@ -60,6 +60,7 @@ def read_tree(
             left_out.append(LeftOut(path, tree.problem(path, kind)))
         else:
             good.append(path)
+    left_out += [LeftOut(path, _same(first)) for path, first in tree.linked(kind).items()]
     names = sorted({path.partition("/")[0] for path in good})
     _check_class_folders(tree.root, names, left_out)
     classes = classes or ClassNumbers(names, str(tree.root))
@@ -73,21 +74,22 @@ def read_tree(
     return classes.names, items, left_out
 
 
-def without_copies(items: Sequence[Item], tree: MediaTree) -> tuple[list[Item], list[LeftOut]]:
-    """Leave out video files with the bytes of an earlier one, which could otherwise stand in two splits."""
-    of_size = defaultdict(list)
-    for item in items:
-        of_size[tree.videos[item.path]].append(item.path)
-    first_of, copies = {}, {}
-    for paths in of_size.values():
-        for path in paths if len(paths) > 1 else ():
-            first = first_of.setdefault(_digest(tree.root / path), path)
-            if first != path:
-                copies[path] = first
+def without_copies(items: Sequence[Item], tree: MediaTree, kind: str) -> tuple[list[Item], list[LeftOut]]:
+    """Leave out media with the bytes of an earlier one, which could otherwise stand in two splits.
+
+    A video is compared as its file, a frame folder as its pictures in order; read is only what agrees in all sizes.
+    """
+    if kind == "videos":
+        cheap = (tree.videos.__getitem__,)
+    else:
+        cheap = (
+            lambda path: tree.frames[path].num_frames,
+            lambda path: file_size(tree.files(path, kind)[0]),
+            lambda path: tuple(map(file_size, tree.files(path, kind))),
+        )
+    copies = _copies([item.path for item in items], (*cheap, lambda path: _digest(tree.files(path, kind))))
     left_out = [
-        LeftOut(item.path, f"same content as {copies[item.path]}", item.label)
-        for item in items
-        if item.path in copies
+        LeftOut(item.path, _same(copies[item.path]), item.label) for item in items if item.path in copies
     ]
     return [item for item in items if item.path not in copies], left_out
 
@@ -218,9 +220,29 @@ def _check_none_empty(items: Sequence[Item], class_names: Sequence[str], shares:
         )
 
 
-def _digest(path: Path) -> bytes:
+def _copies(paths: Sequence[str], measures: Iterable[Callable[[str], Hashable]]) -> dict[str, str]:
+    """Path → the first one that agrees with it in all measures; each is taken of those alike in the ones before."""
+    groups = [list(paths)]
+    for measure in measures:
+        parts = []
+        for group in groups:
+            alike = defaultdict(list)
+            for path in group:
+                alike[measure(path)].append(path)
+            parts += [part for part in alike.values() if len(part) > 1]
+        groups = parts
+    return {path: group[0] for group in groups for path in group[1:]}
+
+
+def _same(first: str) -> str:
+    return f"same content as {first}"
+
+
+def _digest(paths: Sequence[Path]) -> bytes:
+    """Of the bytes of the files, one after the other."""
     digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
+    for path in paths:
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
     return digest.digest()

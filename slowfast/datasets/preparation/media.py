@@ -38,6 +38,7 @@ class MediaTree:
 
     folders: names of those in `root` itself.
     videos: path → bytes. frames: path → FrameFolder. others: suffix → number of files that are neither.
+    links: folder that a link leads to once more → where it was entered.
     """
 
     root: Path
@@ -45,6 +46,7 @@ class MediaTree:
     frames: dict[str, FrameFolder] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     others: Counter = field(default_factory=Counter)
+    links: dict[str, str] = field(default_factory=dict)
 
     def paths(self, kind: str) -> list[str]:
         return list(self.videos if kind == "videos" else self.frames)
@@ -58,11 +60,32 @@ class MediaTree:
     def num_frames(self, path: str, kind: str) -> int | None:
         return self.frames[path].num_frames if kind == "frames" else None
 
+    def files(self, path: str, kind: str) -> list[Path]:
+        """What a medium consists of: the video file, or the pictures of a usable frame folder in their order."""
+        if kind == "videos":
+            return [self.root / path]
+        folder = self.frames[path]
+        return [self.root / path / folder.template.format(n) for n in range(1, folder.num_frames + 1)]
+
+    def linked(self, kind: str) -> dict[str, str]:
+        """Media that are there once more through a link to a folder: path there → path."""
+        if not self.links:
+            return {}
+        below = defaultdict(list)
+        for path in map(PurePosixPath, self.paths(kind)):
+            for folder in (path, *path.parents):
+                below[str(folder)].append(path)
+        return {
+            str(PurePosixPath(link) / path.relative_to(first)): str(path)
+            for link, first in self.links.items()
+            for path in below[first]
+        }
+
 
 def look(root: str | Path) -> MediaTree:
     """Walk through a folder, following links to folders; names that begin with a dot are passed over.
 
-    A folder that is reached again through a link is entered once only.
+    A folder that is reached again through a link is entered once only; unless it holds the link, it is in `links`.
 
     Raises FileNotFoundError or ValueError if `root` is no folder, OSError if a folder in it cannot be read.
     """
@@ -71,23 +94,25 @@ def look(root: str | Path) -> MediaTree:
         raise FileNotFoundError(f"{root}: no such folder (media)")
     if not root.is_dir():
         raise ValueError(f"{root}: not a folder; give the folder that holds the videos or frame folders")
-    tree, seen = MediaTree(root), set()
+    tree, seen = MediaTree(root), {}
     for folder, names, files in os.walk(root, followlinks=True, onerror=_raise):
         real = os.path.realpath(folder)
+        inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
         if real in seen:  # a link back to it, perhaps in a circle
             names.clear()
+            if not inside.is_relative_to(seen[real]):
+                tree.links[str(inside)] = str(seen[real])
             continue
-        seen.add(real)
+        seen[real] = inside
         names[:] = sorted(name for name in names if not name.startswith("."))
         tree.folders = tree.folders if tree.folders or len(seen) > 1 else list(names)
-        inside = PurePosixPath(Path(folder).relative_to(root).as_posix())
         pictures = []
         for name in sorted(files):
             suffix = os.path.splitext(name)[1].lower()
             if name.startswith("."):
                 continue
             if suffix in VIDEO_SUFFIXES:
-                tree.videos[str(inside / name)] = _size(os.path.join(folder, name))
+                tree.videos[str(inside / name)] = file_size(os.path.join(folder, name))
             elif suffix in IMAGE_SUFFIXES:
                 pictures.append(name)
             else:
@@ -209,10 +234,11 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _size(path: str) -> int:
+def file_size(path: str | os.PathLike) -> int:
+    """Bytes of a file; 0 for a link that leads nowhere."""
     try:
         return os.stat(path).st_size
-    except OSError:  # a link that leads nowhere
+    except OSError:
         return 0
 
 

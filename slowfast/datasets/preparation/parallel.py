@@ -13,15 +13,18 @@ from tqdm import tqdm
 Job, Done = TypeVar("Job"), TypeVar("Done")
 
 
-def run_all(function: Callable[[Job], Done], jobs: Sequence[Job], workers: int, what: str) -> Iterator[Done]:
-    """What `function` returns for every job, in the order in which they end, with a progress bar called `what`.
+def run_all(
+    function: Callable[[Job], Done], jobs: Sequence[Job], workers: int, what: str, *, unit: str = "video"
+) -> Iterator[Done]:
+    """What `function` returns for every job, in the order in which they end, with a progress bar called `what`
+    that counts in `unit`.
 
     One worker works in this process. Raises ValueError for less than one, ChildProcessError if a worker process was
     killed, and what `function` raises.
     """
     if workers < 1:
         raise ValueError(f"--workers is {workers}; write 1 or more")
-    yield from tqdm(_run(function, jobs, workers), desc=what, total=len(jobs), unit="video", disable=None)
+    yield from tqdm(_run(function, jobs, workers), desc=what, total=len(jobs), unit=unit, disable=None)
 
 
 def _run(function: Callable[[Job], Done], jobs: Sequence[Job], workers: int) -> Iterator[Done]:

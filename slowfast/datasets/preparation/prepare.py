@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from slowfast.datasets.preparation import checking, folders, lists, media, report
-from slowfast.datasets.preparation.classes import ClassNumbers
+from slowfast.datasets.preparation.classes import ClassNumbers, names_alike
 from slowfast.datasets.preparation.conversion import Result, Task, convert
 from slowfast.datasets.preparation.entries import Entry, Item, LeftOut
 from slowfast.datasets.preparation.extraction import ExtractFrames
@@ -66,9 +66,7 @@ class _Media:
         refused = {item.path: item for item in lists.unlistable(items)}
         for item in items:
             if item.path in self.unreadable:
-                refused[item.path] = LeftOut(
-                    item.path, self.unreadable[item.path], item.label, item.split
-                )
+                refused[item.path] = LeftOut(item.path, self.unreadable[item.path], item.label, item.split)
         return [item for item in items if item.path not in refused], list(refused.values())
 
     def listed(self, items: Sequence[Item]) -> list[Item]:
@@ -128,18 +126,17 @@ def prepare_tree(
     """
     found = _open(plan)
     names, items, left_out = folders.read_tree(found.tree, found.kind, classes)
-    used = {item.path.partition("/")[0] for item in items}
+    used = sorted({item.path.partition("/")[0] for item in items})
     unused = [name for name in found.tree.folders if name not in used and name not in found.tree.frames]
-    copies = []
-    if found.kind == "videos":
-        items, copies = folders.without_copies(items, found.tree)
+    items, copies = folders.without_copies(items, found.tree, found.kind)
     folders.groups_of(items, group_by)  # a pattern that does not fit is told before hours of converting
     found.convert_or_check([item.path for item in items])
     items, refused = found.usable(items)
     left_out += [*copies, *(replace(item, split="") for item in refused)]
     items = folders.split_items(items, folders.groups_of(items, group_by), names, shares, seed)
     text, written = _write(found, "", items, left_out, names)
-    return "\n".join([text, *report.no_classes(unused), *_closing(found, len(names), {"": written})])
+    notes = [*report.no_classes(unused), *report.alike(names_alike(used))]
+    return "\n".join([text, *notes, *_closing(found, len(names), {"": written})])
 
 
 def _open(plan: Plan) -> _Media:
@@ -201,6 +198,8 @@ def _keys(found: _Media, num_classes: int, written: Mapping[str, Collection[str]
         keys["DATA.SPLIT"] = folder.removeprefix("split")
     if "train" not in written[folder]:
         keys["TRAIN.ENABLE"] = False
+    elif "val" not in written[folder]:
+        keys |= {"TRAIN.EVAL_PERIOD": 0, "TEST.TEST_BEST": False}
     if ("test" if "test" in form.names else "val") not in written[folder]:  # as data sets look for it
         keys["TEST.ENABLE"] = False
     return keys

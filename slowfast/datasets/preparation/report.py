@@ -49,6 +49,15 @@ def no_classes(folders: Sequence[str]) -> list[str]:
     return [f"no usable media in class folders: {', '.join(folders)}; they are no classes"] if folders else []
 
 
+def alike(groups: Sequence[Sequence[str]]) -> list[str]:
+    """Class folders that may be meant as one class."""
+    return [
+        f"warning: the class folders {', '.join(map(repr, group))} differ only in case, spaces or punctuation; if they "
+        "are one class, put their videos into one folder"
+        for group in groups
+    ]
+
+
 def ignored(others: Mapping[str, int]) -> list[str]:
     """Files of the media folder that are neither videos nor pictures."""
     counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))

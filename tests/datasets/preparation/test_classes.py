@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slowfast.datasets.annotations import read_class_names
-from slowfast.datasets.preparation.classes import ClassNumbers
+from slowfast.datasets.preparation.classes import ClassNumbers, names_alike
 
 DATA_LISTS = Path(__file__).resolve().parents[3] / "data_lists"
 
@@ -15,6 +15,12 @@ DATA_LISTS = Path(__file__).resolve().parents[3] / "data_lists"
 def test_numbers_follow_the_given_order():
     classes = ClassNumbers(["riding a bike", "marching", "petting animal (not cat)"], "classes.txt")
     assert classes.number([("petting_animal_(not_cat)", "a:1"), ("Riding A Bike", "a:2")]) == [2, 0]
+
+
+def test_names_that_differ_in_spelling_alone_are_found():
+    names = ["Pull_Up", "run", "pull up", "C", "pull-up!", "C++", "running"]
+    assert names_alike(names) == [["Pull_Up", "pull up", "pull-up!"], ["C", "C++"]]
+    assert names_alike(["run", "walk"]) == []
 
 
 def test_unknown_classes_are_told_with_place_and_nearest_names():

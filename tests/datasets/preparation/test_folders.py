@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from slowfast.datasets.preparation import folders
 from slowfast.datasets.preparation.classes import ClassNumbers
 from slowfast.datasets.preparation.entries import Item
 from slowfast.datasets.preparation.folders import Shares, groups_of, read_tree, split_items, without_copies
@@ -71,19 +72,72 @@ def test_a_folder_that_is_no_class_of_the_given_order_is_refused():
         read_tree(tree_of("runn/a.mp4", "jump/a.mp4"), "videos", ClassNumbers(["run", "jump"], "classes.txt"))
 
 
+def write_files(root, contents):
+    """contents: path → bytes, or a list of them for a frame folder."""
+    for path, content in contents.items():
+        pictures = content if isinstance(content, list) else []
+        files = {f"{path}/{n:05d}.jpg": picture for n, picture in enumerate(pictures, start=1)}
+        for file, data in (files or {path: content}).items():
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_bytes(data)
+    return root
+
+
+def left_out_of(root, kind):
+    """(paths kept, (path, reason, label) of those left out) of a tree of class folders."""
+    tree = look(root)
+    _, items, linked = read_tree(tree, kind)
+    kept, copies = without_copies(items, tree, kind)
+    return [item.path for item in kept], [(item.path, item.reason, item.label) for item in linked + copies]
+
+
 def test_copies_are_left_out(tmp_path):
-    for path, content in {
-        "a/1.mp4": b"one",
-        "a/2.mp4": b"two",
-        "b/3.mp4": b"one",
-        "b/4.mp4": b"four",
-    }.items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_bytes(content)
-    tree = look(tmp_path)
-    kept, left_out = without_copies(read_tree(tree, "videos")[1], tree)
-    assert [item.path for item in kept] == ["a/1.mp4", "a/2.mp4", "b/4.mp4"]
-    assert [(item.path, item.reason) for item in left_out] == [("b/3.mp4", "same content as a/1.mp4")]
+    write_files(tmp_path, {"a/1.mp4": b"one", "a/2.mp4": b"two", "b/3.mp4": b"one", "b/4.mp4": b"four"})
+    kept, left_out = left_out_of(tmp_path, "videos")
+    assert kept == ["a/1.mp4", "a/2.mp4", "b/4.mp4"]
+    assert left_out == [("b/3.mp4", "same content as a/1.mp4", 1)]
+
+
+def test_copies_of_frame_folders_are_left_out_and_only_what_could_be_one_is_read(tmp_path, monkeypatch):
+    contents = {
+        "a/1": [b"one", b"two"],
+        "a/2": [b"two", b"one"],  # the same pictures in another order
+        "a/3": [b"one", b"two", b"six"],
+        "a/4": [b"other", b"two"],
+        "b/5": [b"one", b"four"],
+        "b/6": [b"one", b"two"],
+    }
+    read, digest = [], folders._digest
+    monkeypatch.setattr(folders, "_digest", lambda files: read.append(files[0].parent.name) or digest(files))
+    kept, left_out = left_out_of(write_files(tmp_path, contents), "frames")
+    assert kept == ["a/1", "a/2", "a/3", "a/4", "b/5"]
+    assert left_out == [("b/6", "same content as a/1", 1)]
+    assert read == ["1", "2", "6"]
+
+
+def test_what_links_bring_once_more_is_left_out_like_copies(tmp_path):
+    write_files(tmp_path, {"a/1.mp4": b"one", "a/2.mp4": b"two", "b/3.mp4": b"three", "b/x/4.mp4": b"four"})
+    (tmp_path / "a" / "soft.mp4").symlink_to(tmp_path / "a" / "1.mp4")
+    (tmp_path / "b" / "hard.mp4").hardlink_to(tmp_path / "a" / "2.mp4")
+    (tmp_path / "b" / "y").symlink_to(tmp_path / "b" / "x", target_is_directory=True)
+    (tmp_path / "c").symlink_to(tmp_path / "a", target_is_directory=True)
+    kept, left_out = left_out_of(tmp_path, "videos")
+    assert kept == ["a/1.mp4", "a/2.mp4", "b/3.mp4", "b/x/4.mp4"]
+    assert left_out == [
+        ("b/y/4.mp4", "same content as b/x/4.mp4", 1),
+        ("c/1.mp4", "same content as a/1.mp4", -1),  # c is no class: it has nothing of its own
+        ("c/2.mp4", "same content as a/2.mp4", -1),
+        ("c/soft.mp4", "same content as a/soft.mp4", -1),
+        ("a/soft.mp4", "same content as a/1.mp4", 0),
+        ("b/hard.mp4", "same content as a/2.mp4", 1),
+    ]
+
+
+def test_a_link_to_a_frame_folder_is_left_out_like_a_copy(tmp_path):
+    write_files(tmp_path, {"a/1": [b"one"], "b/2": [b"two"]})
+    (tmp_path / "b" / "3").symlink_to(tmp_path / "a" / "1", target_is_directory=True)
+    kept, left_out = left_out_of(tmp_path, "frames")
+    assert kept == ["a/1", "b/2"] and left_out == [("b/3", "same content as a/1", 1)]
 
 
 def test_every_class_gets_its_share_of_every_split():

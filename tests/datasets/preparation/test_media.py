@@ -3,7 +3,14 @@
 import pytest
 
 from slowfast.datasets.preparation.entries import Entry, Item, LeftOut
-from slowfast.datasets.preparation.media import FrameFolder, choose_kind, frame_folder, look, match
+from slowfast.datasets.preparation.media import (
+    FrameFolder,
+    choose_kind,
+    file_size,
+    frame_folder,
+    look,
+    match,
+)
 
 
 def touch(root, *paths, content=b"x"):
@@ -38,7 +45,22 @@ def test_links_in_a_circle_are_followed_once(tmp_path):
     touch(tmp_path, "media/a/1.mp4", "elsewhere/2.mp4")
     (tmp_path / "media" / "a" / "up").symlink_to(tmp_path / "media", target_is_directory=True)
     (tmp_path / "media" / "b").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert look(tmp_path / "media").videos == {"a/1.mp4": 1, "b/2.mp4": 1}
+    tree = look(tmp_path / "media")
+    assert tree.videos == {"a/1.mp4": 1, "b/2.mp4": 1} and tree.links == {} == tree.linked("videos")
+
+
+def test_folders_that_a_link_leads_to_once_more_are_noted(tmp_path):
+    touch(tmp_path, "a/x/1.mp4", "a/x/y/2.mp4", "b/3.mp4")
+    (tmp_path / "b" / "z").symlink_to(tmp_path / "a" / "x", target_is_directory=True)
+    tree = look(tmp_path)
+    assert list(tree.videos) == ["a/x/1.mp4", "a/x/y/2.mp4", "b/3.mp4"] and tree.links == {"b/z": "a/x"}
+    assert tree.linked("videos") == {"b/z/1.mp4": "a/x/1.mp4", "b/z/y/2.mp4": "a/x/y/2.mp4"}
+    assert tree.linked("frames") == {}
+
+
+def test_a_link_that_leads_nowhere_has_no_bytes(tmp_path):
+    (tmp_path / "gone").symlink_to(tmp_path / "nothing")
+    assert file_size(touch(tmp_path, "a", content=b"abc") / "a") == 3 and file_size(tmp_path / "gone") == 0
 
 
 def test_what_is_no_folder_is_refused(tmp_path):
