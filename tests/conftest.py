@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,11 @@ def _no_cuda() -> str | None:
 def _no_cluster() -> str | None:
     folder = os.environ.get("SLOWFAST_TEST_SLURM")
     return None if folder else "needs a test cluster: SLOWFAST_TEST_SLURM is not set"
+
+
+def pytest_configure() -> None:
+    """Measured operators are kept for the tests, not among those of the user."""
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="slowfast-tests-")
 
 
 NEEDS = {"gpu": _no_cuda, "slurm": _no_cluster}

@@ -188,9 +188,12 @@ def test_choices_of_the_config_are_those_of_the_code():
     from slowfast.config.checks import CHOICES
     from slowfast.datasets import rand_augment, sampling, transforms
     from slowfast.engine import metrics, optimizer, precision, schedule
-    from slowfast.models import losses
+    from slowfast.models import losses, ops, tuning
 
     code = {
+        "MODEL.DWCONV": (tuning.AUTO, *ops.CONVOLUTION_WAYS),
+        "MODEL.LINEAR": (tuning.AUTO, *ops.LINEAR_WAYS),
+        "MODEL.ATTENTION": (tuning.AUTO, *ops.ATTENTION_WAYS),
         "TRAIN.MIXED_PRECISION": precision.MODES,
         "TEST.MIXED_PRECISION": precision.MODES,
         "DATA.SAMPLING_UNIT": sampling.SAMPLING_UNITS,

@@ -240,6 +240,11 @@ def _model(cfg: CfgNode) -> None:
     cfg.MODEL.DROPOUT_RATE = 0.5  # without effect on UniFormer, see UNIFORMER.HEAD_DROPOUT_RATE
     cfg.MODEL.USE_CHECKPOINT = False  # recompute activations in the backward pass: less memory, more time
     cfg.MODEL.CHECKPOINT_NUM = [0, 0, 0, 0]  # in the first n blocks of each stage
+    # Exact formulations of the costly layers, for all of a kind; auto: the fastest for each shape, measured once and
+    # kept in checkpoints (here). auto | native | channels_last | folded | summed
+    cfg.MODEL.DWCONV = "auto"
+    cfg.MODEL.LINEAR = "auto"  # auto | native | onednn (on a CPU, in float32) (here)
+    cfg.MODEL.ATTENTION = "auto"  # auto | fused | explicit | chunked (on a CPU, in float32) (here)
     # Test weights whose head has more rows than there are classes with the first ones of them (here)
     cfg.MODEL.SLICE_HEAD = False
     cfg.MODEL.WEIGHTS_DIR = "path_to_models"  # folder where published names of weights are looked up (here)

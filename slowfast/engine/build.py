@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from slowfast.datasets.build import build_device_stage, videos_per_step, views_per_batch
-from slowfast.engine import evaluator, precision, schedule
+from slowfast.engine import evaluator, operators, precision, schedule
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.guard import NonFiniteGuard
+from slowfast.engine.session import Session
 from slowfast.engine.step import Mixing, StillBackground, TrainStep
-from slowfast.models import complexity, losses
+from slowfast.models import complexity, losses, tuning
 from slowfast.models.build import build_model
 from slowfast.utils import distributed
 
@@ -92,6 +93,25 @@ def build_step(cfg, device: torch.device, model: nn.Module) -> TrainStep:
         max_grad_norm=cfg.SOLVER.CLIP_GRADIENT,
         max_grad_value=cfg.SOLVER.CLIP_GRAD_VAL,
     )
+
+
+def choose_operators(cfg, session: Session, model: nn.Module, saved: tuning.Plan, *modes: str) -> tuning.Plan:
+    """Set the ways of the model's operators for `modes`, train and eval, and return them; see engine.operators."""
+    device, processes = session.device, max(1, cfg.NUM_GPUS)
+    clips = {"train": cfg.TRAIN.BATCH_SIZE // processes * cfg.AUG.NUM_SAMPLE, "eval": views_per_batch(cfg)}
+    sides = {"train": cfg.DATA.TRAIN_CROP_SIZE, "eval": cfg.DATA.TEST_CROP_SIZE}
+    precisions = {"train": cfg.TRAIN.MIXED_PRECISION, "eval": cfg.TEST.MIXED_PRECISION}
+    passes = [
+        operators.Pass(
+            (clips[mode], cfg.DATA.INPUT_CHANNEL_NUM[0], cfg.DATA.NUM_FRAMES, sides[mode], sides[mode]),
+            precision.resolve(precisions[mode], device) or torch.float32,
+            training=mode == "train",
+        )
+        for mode in modes
+    ]
+    forced = {"depthwise": cfg.MODEL.DWCONV, "linear": cfg.MODEL.LINEAR, "attention": cfg.MODEL.ATTENTION}
+    machine = {"torch": session.facts["versions"]["torch"], **session.facts["hardware"]}
+    return operators.choose(model, passes, device, session.log, saved=saved, forced=forced, machine=machine)
 
 
 def _optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:

@@ -56,6 +56,8 @@ def open_session(
     workers = environment.cap_workers(num_workers, processes)
     threads = environment.limit_threads(num_threads, workers, processes)
     device = environment.resolve_device(num_gpus)
+    if device.type == "cpu":
+        environment.keep_freed_memory()
     log.info(
         "%s in %s on %s: %d process(es), %d of them here, each with %d thread(s) and %d loader worker(s)",
         name,

@@ -8,7 +8,7 @@ import torch
 from slowfast.datasets import sampling
 from slowfast.datasets.build import build_dataset, build_loader, clip_counts, views_per_batch
 from slowfast.engine import chance, evaluator, monitor, partial, results, weights
-from slowfast.engine.build import evaluate, tensorboard_dir
+from slowfast.engine.build import choose_operators, evaluate, tensorboard_dir
 from slowfast.engine.chance import ChanceWatch
 from slowfast.engine.partial import PartialSink
 from slowfast.engine.session import Session, open_session
@@ -44,7 +44,7 @@ def test(cfg) -> dict:
         session.log.warning("no accuracy will be given, but submission.csv: %s", unlabelled)
     with seeds.forked_torch_stream(cfg.RNG_SEED, "init"):
         model = build_model(cfg)
-    report, classes = weights.load_for_test(
+    report, classes, saved = weights.load_for_test(
         path,
         model,
         names=getattr(loader.dataset, "class_names", None),
@@ -54,8 +54,10 @@ def test(cfg) -> dict:
     )
     session.log.info("testing %s\n%s", path, report.table())
     session.log.info(weights.describe(report, classes))
+    model.to(session.device)
+    plan = choose_operators(cfg, session, model, saved, "eval")
     session.keep_config(cfg.dump())
-    sink = _sink(cfg, session, model, loader.dataset)
+    sink = _sink(cfg, session, model, loader.dataset, plan)
     if sink is not None:
         loader.order.done = sink.done
     recorder = session.recorder(tensorboard_dir(cfg))
@@ -72,11 +74,10 @@ def test(cfg) -> dict:
         if watched:
             watch.see(logits, labels)
 
-    model.to(session.device)
     evaluation = evaluate(cfg, session.device, model, loader, progress, sink)
     if evaluation is None:
         return {}
-    summary = _write(cfg, session, path, evaluation, loader.dataset, unlabelled, classes)
+    summary = _write(cfg, session, path, evaluation, loader.dataset, unlabelled, classes, plan)
     if sink is not None:
         sink.remove()
     board.end(evaluator.errors(summary["video"]))
@@ -90,7 +91,7 @@ def check(cfg) -> None:
     build_dataset(cfg.resolved()[0], "test")
 
 
-def _sink(cfg, session: Session, model: torch.nn.Module, dataset) -> PartialSink | None:
+def _sink(cfg, session: Session, model: torch.nn.Module, dataset, plan: dict) -> PartialSink | None:
     """Where scores are kept while they are made, with TEST.RESUME; scores of this very test alone are taken up."""
     if not cfg.TEST.RESUME:
         return None
@@ -98,6 +99,7 @@ def _sink(cfg, session: Session, model: torch.nn.Module, dataset) -> PartialSink
         "TEST": {key: value for key, value in cfg.TEST.items() if key not in _NOT_PROTOCOL},
         **{section: dict(cfg[section]) for section in ("DATA", "MODEL", "UNIFORMER")},
         "views per batch": views_per_batch(cfg),
+        "operators": plan,
         "device": session.device.type,
         "versions": session.facts["versions"],
     }
@@ -152,6 +154,7 @@ def _write(
     dataset,
     unlabelled: str,
     classes: ClassMatch,
+    plan: dict,
 ) -> dict:
     """Records to results.json, predictions.csv, scores.npz and maybe submission.csv; the content of the first."""
     records = evaluation.records.of_views(range(dataset.views_per_video))
@@ -179,6 +182,7 @@ def _write(
         "median_num_frames": median_frames(getattr(getattr(dataset, "table", None), "frame_counts", None)),
         "class_order": {"kind": classes.kind, "said": classes.said},
         "warnings": _warnings(cfg, scored, dataset, unlabelled),
+        "operators": plan,
         "recipe": cfg.RECIPE,
         "checkpoint": str(path),
         "lists": cfg.DATA.PATH_TO_DATA_DIR,

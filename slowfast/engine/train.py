@@ -15,7 +15,14 @@ from slowfast.datasets.build import build_loaders, preprocessing, videos_per_ste
 from slowfast.engine import data_wait, evaluator, monitor, weights
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.bad_videos import BadVideos
-from slowfast.engine.build import build_step, describe_rate, evaluate, learning_rate, tensorboard_dir
+from slowfast.engine.build import (
+    build_step,
+    choose_operators,
+    describe_rate,
+    evaluate,
+    learning_rate,
+    tensorboard_dir,
+)
 from slowfast.engine.session import Session, open_session
 from slowfast.engine.step import TrainStep
 from slowfast.models import complexity, pretrained
@@ -29,12 +36,14 @@ CHECKPOINT_FORMAT = 1
 @dataclass
 class Progress:
     """How far a run has come: ``epoch`` is the last finished one counted from 0 (-1: none), ``best`` the best
-    validation so far and ``val`` the last one of this process's life, both with epoch and counts of videos."""
+    validation so far and ``val`` the last one of this process's life, both with epoch and counts of videos;
+    ``operators`` is the plan by which the model computes."""
 
     epoch: int = -1
     global_step: int = 0
     best: dict = field(default_factory=dict)
     val: dict = field(default_factory=dict)
+    operators: dict = field(default_factory=dict)
 
 
 def train(cfg) -> dict:
@@ -60,6 +69,8 @@ def train(cfg) -> dict:
     model.to(session.device)
     step = build_step(cfg, session.device, distributed.wrap(model, session.device))
     progress = _start(cfg, session, model, step, getattr(loader.dataset, "class_names", None))
+    modes = ("train", "eval") if cfg.TRAIN.EVAL_PERIOD else ("train",)
+    progress.operators = choose_operators(cfg, session, model, progress.operators, *modes)
     session.keep_config(cfg.dump())
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.TrainMonitor(
@@ -247,7 +258,9 @@ def _resume(
     for line in difflib.ndiff(saved["cfg"].splitlines(), cfg.dump().splitlines()):
         if line.startswith(("- ", "+ ")):
             session.log.warning("config of the checkpoint (-) and of this run (+): %s", line)
-    return Progress(saved["epoch"], saved["global_step"], saved["best"])
+    return Progress(
+        saved["epoch"], saved["global_step"], saved["best"], operators=saved.get("operators", {})
+    )
 
 
 def _save(cfg, session: Session, model, step: TrainStep, progress: Progress, loader, path: Path) -> None:
@@ -265,6 +278,7 @@ def _save(cfg, session: Session, model, step: TrainStep, progress: Progress, loa
         "scaler_state": step.scaler.state_dict(),
         "best": progress.best,
         "cfg": cfg.dump(),
+        "operators": progress.operators,
         "class_names": getattr(loader.dataset, "class_names", None),
         "preprocessing": preprocessing(cfg),
         "versions": session.facts,

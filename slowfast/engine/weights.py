@@ -23,8 +23,8 @@ def load_for_test(
     names_path: str = "",
     num_classes: int,
     slice_head: bool = False,
-) -> tuple[LoadReport, ClassMatch]:
-    """All weights of a file, the head in the order of the data's class ``names``.
+) -> tuple[LoadReport, ClassMatch, dict[str, str]]:
+    """All weights of a file, the head in the order of the data's class ``names``; and the plan of its operators.
 
     ``names_path``: a file with the class names of the weights, read where they hold none. ``slice_head``: of a head
     without class names that has more rows than ``num_classes``, take the first. Raises ValueError for weights of other
@@ -40,7 +40,7 @@ def load_for_test(
     fitting = _in_order(payload, match)
     if match.kind == "unknown":
         fitting = _first_rows(path, fitting, num_classes, slice_head)
-    return pretrained.fit(fitting, model, replace_head=False), match
+    return pretrained.fit(fitting, model, replace_head=False), match, payload.get("operators", {})
 
 
 def load_initial(

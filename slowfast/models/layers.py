@@ -7,7 +7,7 @@ Attribute names follow the published weights. Source: UniFormer (Li et al., 2022
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,24 +81,47 @@ def set_step_seed(model: nn.Module, seed: int) -> None:
         layer.step_seed = derive(seed, index)
 
 
-class PointwiseConv(nn.Conv3d):
-    """1x1x1 convolution on tokens."""
+class Tunable(nn.Module):
+    """A layer with several exact formulations. ways: which it uses, by whether it is in training mode."""
+
+    ways: Mapping[bool, Any] = {True: None, False: None}
+
+    @property
+    def way(self) -> Any:
+        return self.ways[self.training]
+
+
+class PointwiseConv(Tunable, nn.Conv3d):
+    """1x1x1 convolution on tokens, one of `ops.LINEAR_WAYS`."""
+
+    ways = {True: "native", False: "native"}
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return ops.pointwise(tokens, self.weight, self.bias)
+        return ops.pointwise(tokens, self.weight, self.bias, self.way)
 
 
-class DepthwiseConv(nn.Conv3d):
-    """Depth-wise convolution on tokens, size-preserving; `kernel` is odd."""
+class Linear(Tunable, nn.Linear):
+    """Linear layer on rows, one of `ops.LINEAR_WAYS`."""
+
+    ways = {True: "native", False: "native"}
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return ops.linear(rows, self.weight, self.bias, self.way)
+
+
+class DepthwiseConv(Tunable, nn.Conv3d):
+    """Depth-wise convolution on tokens, size-preserving; `kernel` is odd. Its ways are `ops.DepthwiseWay`."""
+
+    ways = {True: ops.DepthwiseWay(), False: ops.DepthwiseWay()}
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__(channels, channels, kernel, padding=kernel // 2, groups=channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return ops.depthwise_conv3d(tokens, self.weight, self.bias)
+        return ops.depthwise_conv3d(tokens, self.weight, self.bias, self.way)
 
 
 class PatchConv(nn.Conv3d):
@@ -144,11 +167,16 @@ class BlockOptions:
     drop_path: float = 0.0
 
 
-class Mlp(nn.Module):
-    """Two linear layers with GELU between; `linear` is their class, made from (channels in, channels out)."""
+class Mlp(Tunable):
+    """Two linear layers with GELU between; `linear` is their class, made from (channels in, channels out).
+
+    One of `ops.LINEAR_WAYS`.
+    """
+
+    ways = {True: "native", False: "native"}
 
     def __init__(
-        self, channels: int, options: BlockOptions, linear: type[nn.Linear] | type[PointwiseConv]
+        self, channels: int, options: BlockOptions, linear: type[Linear] | type[PointwiseConv]
     ) -> None:
         super().__init__()
         hidden = int(channels * options.mlp_ratio)
@@ -158,41 +186,47 @@ class Mlp(nn.Module):
         self.drop2 = Dropout(options.dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        hidden = self.drop1(F.gelu(self.fc1(tokens)))
-        return self.drop2(self.fc2(hidden))
+        if self.training and self.drop1.rate > 0.0:
+            return self.drop2(self.fc2(self.drop1(F.gelu(self.fc1(tokens)))))
+        weights = (self.fc1.weight.flatten(1), self.fc1.bias, self.fc2.weight.flatten(1), self.fc2.bias)
+        return ops.mlp(tokens, *weights, self.way)
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention over rows (R, N, C): every token of a row sees all tokens of that row."""
+class Attention(Tunable):
+    """Multi-head self-attention over rows (R, N, C): every token of a row sees all tokens of that row.
+
+    One of `ops.ATTENTION_WAYS`.
+    """
+
+    ways = {True: "fused", False: "fused"}
 
     def __init__(self, channels: int, options: BlockOptions) -> None:
         super().__init__()
         self.num_heads = channels // options.head_dim
         self.scale = options.qkv_scale or options.head_dim**-0.5
-        self.qkv = nn.Linear(channels, 3 * channels, bias=options.qkv_bias)
-        self.proj = nn.Linear(channels, channels)
+        self.qkv = Linear(channels, 3 * channels, bias=options.qkv_bias)
+        self.proj = Linear(channels, channels)
         self.attn_drop = Dropout(options.attention_dropout)
         self.proj_drop = Dropout(options.dropout)
 
     def forward(self, rows: Tensor) -> Tensor:
-        return self.merge_heads(self.mix(*self.split_heads(rows)))
+        return self.merge_heads(self.mix(self.split_heads(rows)))
 
-    def split_heads(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value of all heads, each (R, h, N, C/h)."""
-        num_rows, num_tokens, _ = rows.shape
-        qkv = self.qkv(rows).view(num_rows, num_tokens, 3, self.num_heads, -1)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        return query, key, value
+    def split_heads(self, rows: Tensor) -> Tensor:
+        """Query, key and value of all heads, (R, N, 3, h, C/h)."""
+        return self.qkv(rows).view(*rows.shape[:2], 3, self.num_heads, -1)
 
-    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Values as the queries see them, (R, h, N, C/h)."""
+    def mix(self, qkv: Tensor) -> Tensor:
+        """Values as the queries see them, (R, N, h, C/h)."""
         if self.training and self.attn_drop.rate > 0.0:
-            return self.attn_drop(ops.attention_weights(query, key, self.scale)) @ value
-        return ops.attention(query, key, value, self.scale)
+            query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+            weights = self.attn_drop(ops.attention_weights(query, key, self.scale))
+            return (weights @ value).transpose(1, 2)
+        return ops.attention(qkv, self.scale, self.way)
 
     def merge_heads(self, mixed: Tensor) -> Tensor:
-        """(R, h, N, C/h) to rows (R, N, C)."""
-        return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
+        """(R, N, h, C/h) to rows (R, N, C)."""
+        return self.proj_drop(self.proj(mixed.flatten(2)))
 
 
 class ScaledBlock(nn.Module):
@@ -254,7 +288,7 @@ class SABlock(nn.Module):
         self.attn = Attention(channels, options)
         self.drop_path = DropPath(options.drop_path)
         self.norm2 = nn.LayerNorm(channels, eps=BLOCK_NORM_EPS)
-        self.mlp = Mlp(channels, options, nn.Linear)
+        self.mlp = Mlp(channels, options, Linear)
 
     def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         tokens = tokens + self.pos_embed(tokens)
@@ -280,7 +314,7 @@ class SplitSABlock(nn.Module):
         self.attn = Attention(channels, options)
         self.drop_path = DropPath(options.drop_path)
         self.norm2 = nn.LayerNorm(channels, eps=BLOCK_NORM_EPS)
-        self.mlp = Mlp(channels, options, nn.Linear)
+        self.mlp = Mlp(channels, options, Linear)
 
     def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         tokens = tokens + self.pos_embed(tokens)

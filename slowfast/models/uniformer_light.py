@@ -25,6 +25,7 @@ from slowfast.models.layers import (
     DepthwiseConv,
     Dropout,
     DropPath,
+    Linear,
     Mlp,
     PatchConv,
     ScaledBlock,
@@ -83,13 +84,13 @@ class ScoringAttention(Attention):
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (B, M, C), and the weights of the first row, the mean over heads, (B, M) float32."""
-        query, key, value = given = self.split_heads(rows)
-        if self.fp32:
-            query, key, value = (tensor.float() for tensor in given)
+        given = self.split_heads(rows)
+        qkv = given.float() if self.fp32 else given
         with ops.without_autocast(rows.device) if self.fp32 else nullcontext():
-            mixed = self.mix(query, key, value)
+            mixed = self.mix(qkv)
+        query, key, _ = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         seen = ops.first_attention_row(query, key, self.scale).mean(dim=1)
-        return self.merge_heads(mixed.to(given[0].dtype)), seen
+        return self.merge_heads(mixed.to(given.dtype)), seen
 
 
 class EvoSABlock(ScaledBlock):
@@ -110,7 +111,7 @@ class EvoSABlock(ScaledBlock):
         self.attn = ScoringAttention(channels, options, fp32)
         self.drop_path = DropPath(options.drop_path)
         self.norm2 = nn.LayerNorm(channels, eps=BLOCK_NORM_EPS)
-        self.mlp = Mlp(channels, options, nn.Linear)
+        self.mlp = Mlp(channels, options, Linear)
 
     def extra_repr(self) -> str:
         return f"keep_ratio={self.keep_ratio:g}, trade_off={self.trade_off:g}"

@@ -43,7 +43,7 @@ def load(function, path, model, names=NAMES, **more):
 def test_a_head_in_another_order_is_put_in_the_order_of_the_data(saved, model):
     path = saved([NAMES[number] for number in SHUFFLED])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    report, match = load(weights.load_for_test, path, model)
+    report, match, _ = load(weights.load_for_test, path, model)
     after = model.state_dict()
     for row, number in enumerate(SHUFFLED):  # row `row` of the file is class `number` of the data
         assert torch.equal(after["head.weight"][number], before["head.weight"][row])
@@ -62,7 +62,7 @@ def test_a_head_with_more_rows_is_cut_only_where_told(debug_cfg, tmp_path):
     model = build_model(debug_cfg())
     with pytest.raises(ValueError, match="the head has 11 rows, the data 8 classes.*MODEL.SLICE_HEAD True"):
         load(weights.load_for_test, path, model)
-    report, _ = load(weights.load_for_test, path, model, slice_head=True)
+    report, _, _ = load(weights.load_for_test, path, model, slice_head=True)
     assert torch.equal(model.head.weight, wide.head.weight[:8])
     assert torch.equal(model.head.bias, wide.head.bias[:8]) and not report.replaced
 
@@ -84,7 +84,7 @@ def test_names_in_a_file_stand_for_those_the_weights_lack(saved, model, tmp_path
     path, listed = saved(None), tmp_path / "theirs.txt"
     listed.write_text("\n".join(reversed(NAMES)))
     assert load(weights.load_for_test, path, model)[1].kind == "unknown"
-    _, match = load(weights.load_for_test, path, model, names_path=str(listed))
+    _, match, _ = load(weights.load_for_test, path, model, names_path=str(listed))
     assert match.kind == "reordered" and match.order == tuple(range(7, -1, -1))
     path = saved(NAMES)  # its own names count
     assert load(weights.load_for_test, path, model, names_path=str(listed))[1].kind == "same"

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from slowfast.models import ops
+from slowfast.models.ops import self_attention
 
 SIZES = [
     (2, 4, 6, 7, 8),
@@ -81,7 +82,102 @@ def test_attention_is_the_weighted_mean_of_the_values() -> None:
     query, key, value = (torch.randn(2, 3, 10, 4, generator=generator) for _ in range(3))
     weights = ops.attention_weights(query, key, 0.3)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 10))
-    torch.testing.assert_close(ops.attention(query, key, value, 0.3), weights @ value, rtol=1e-5, atol=1e-6)
+    qkv = torch.stack([query, key, value]).permute(1, 3, 0, 2, 4)  # (R, N, 3, h, d)
+    mixed = ops.attention(qkv, 0.3)
+    torch.testing.assert_close(mixed.transpose(1, 2), weights @ value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk_bytes", [2**20, 1000])
+@pytest.mark.parametrize("way", ops.ATTENTION_WAYS)
+def test_all_ways_of_attention_agree_in_value_and_gradient(monkeypatch, way: str, chunk_bytes: int) -> None:
+    """1000 bytes: 31 x 31 weights of 4 bytes go through in chunks of 8, 8, 8 and 7 queries."""
+    monkeypatch.setattr(self_attention, "CHUNK_BYTES", chunk_bytes)
+    generator = torch.Generator().manual_seed(0)
+    qkv, upstream = (torch.randn(shape, generator=generator) for shape in ((2, 31, 3, 2, 8), (2, 31, 2, 8)))
+    exact = qkv.double().requires_grad_()
+    query, key, value = exact.permute(2, 0, 3, 1, 4).unbind(0)
+    expected = (torch.softmax(query @ key.transpose(-2, -1) * 0.4, -1) @ value).transpose(1, 2)
+    expected.backward(upstream.double())
+    mixed = ops.attention(qkv.requires_grad_(), 0.4, way)
+    mixed.backward(upstream)
+    torch.testing.assert_close(mixed.double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(qkv.grad.double(), exact.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("sizes", [(2, 3, 4, 5, 8), (40, 24)])
+@pytest.mark.parametrize("way", ops.LINEAR_WAYS)
+def test_all_ways_of_a_linear_layer_agree_in_value_and_gradient(way: str, sizes, threads: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (sizes, (12, sizes[-1]), (12,))
+    given = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+    exact = [value.detach().double().requires_grad_() for value in given]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        output = ops.linear(*given, way)
+        output.square().sum().backward()
+    finally:
+        torch.set_num_threads(before)
+    expected = F.linear(*exact)
+    expected.square().sum().backward()
+    torch.testing.assert_close(output.double(), expected, rtol=1e-5, atol=1e-5)
+    for value, truth in zip(given, exact, strict=True):
+        torch.testing.assert_close(value.grad.double(), truth.grad, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("way", ops.LINEAR_WAYS)
+def test_an_mlp_is_linear_gelu_linear(way: str, autocast: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((3, 10, 8), (32, 8), (32,), (8, 32), (8,))
+    given = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+    exact = [value.detach().double().requires_grad_() for value in given]
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        output = ops.mlp(*given, way)
+        with torch.no_grad():
+            unkept = ops.mlp(*given, way)
+    output.float().square().sum().backward()
+    expected = F.linear(F.gelu(F.linear(*exact[:3])), *exact[3:])
+    expected.square().sum().backward()
+    rounding = 2e-2 if autocast else 1e-5
+    assert output.dtype == (torch.bfloat16 if autocast else torch.float32)
+    for ours, truth in [
+        (output, expected),
+        (unkept, expected),
+        *((one.grad, other.grad) for one, other in zip(given, exact, strict=True)),
+    ]:
+        assert (ours.double() - truth).norm() < rounding * truth.norm()
+
+
+FORWARDS = [(way, "channels_last", "auto") for way in ops.CONVOLUTION_WAYS]
+BACKWARDS = [("channels_last", way, "auto") for way in ops.CONVOLUTION_WAYS]
+KERNELS = [("channels_last", "channels_last", way) for way in ops.KERNEL_GRADIENT_WAYS]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("sizes", [(2, 4, 6, 7, 8), (1, 1, 5, 5, 3)])
+@pytest.mark.parametrize("way", sorted({*FORWARDS, *BACKWARDS, *KERNELS}))
+def test_all_ways_of_a_depthwise_convolution_agree_in_value_and_gradient(way, sizes, kernel, dtype) -> None:
+    *inputs, upstream = draw(sizes, kernel, dtype)
+    exact = [value.double().requires_grad_() for value in inputs]
+    expected = reference(*exact)
+    expected.backward(upstream.double())
+    ours = [value.requires_grad_() for value in inputs]
+    output = ops.depthwise_conv3d(*ours, ops.DepthwiseWay(*way))
+    output.backward(upstream)
+    assert output.is_contiguous() and output.dtype == dtype
+    rounding = 1e-5 if dtype == torch.float32 else 2e-2
+    pairs = [(output, expected), *((one.grad, other.grad) for one, other in zip(ours, exact, strict=True))]
+    for value, truth in pairs:
+        assert (value.double() - truth).norm() <= rounding * truth.norm()
+
+
+def test_unknown_ways_are_refused() -> None:
+    inputs = draw((1, 2, 4, 4, 8), 3, torch.float32)[:3]
+    with pytest.raises(ValueError, match="'quick' is no formulation of a depth-wise.*known: native, channels_last"):
+        ops.depthwise_conv3d(*inputs, ops.DepthwiseWay("quick"))
 
 
 @pytest.mark.parametrize("kernel", [3, 5])

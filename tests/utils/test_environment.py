@@ -1,6 +1,7 @@
 """Threads, workers, devices, and the facts of a machine."""
 
 import json
+import platform
 import subprocess
 import sys
 
@@ -87,3 +88,23 @@ def test_memory_is_told_as_text():
     assert environment.gpu_memory_peak().endswith("G")
     used, total = environment.memory_use().removesuffix("G").split("/")
     assert 0 < float(used) < float(total)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not run: the C library is not glibc")
+def test_freed_memory_is_kept() -> None:
+    """In a process of its own, for the setting lasts: large blocks come from the heap instead of mappings."""
+    code = (
+        "import ctypes, resource, sys\n"
+        "from slowfast.utils import environment\n"
+        "import torch\n"
+        "if sys.argv[1] == 'keep': environment.keep_freed_memory()\n"
+        "for _ in range(8): torch.ones(2**24)\n"  # alignment makes the first ones differ in size
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(10): torch.ones(2**24)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    faults = {
+        word: int(subprocess.run([sys.executable, "-c", code, word], capture_output=True, check=True).stdout)
+        for word in ("keep", "leave")
+    }
+    assert faults["keep"] < 0.1 * faults["leave"], faults
