@@ -26,8 +26,6 @@ class DeviceCopy:
             copies = tuple(tensor.to(self._device, non_blocking=True) for tensor in tensors)
         current = torch.cuda.current_stream(self._device)
         current.wait_stream(self._stream)
-        for (
-            copy
-        ) in copies:  # made on one stream, used on another: its memory must not be given away before that
-            copy.record_stream(current)
+        for copy in copies:
+            copy.record_stream(current)  # made on one stream, used on another: its memory is needed until then
         return copies
