@@ -1,6 +1,7 @@
 """The command line: ``slowfast run --cfg RECIPE KEY VALUE ...`` trains and tests, like tools/run_net.py.
 
 ``slowfast reproduce RECIPE --checkpoint FILE KEY VALUE ...`` compares with a published figure, like tools/reproduce.py.
+``slowfast benchmark WHAT`` measures ours beside the plain formulation, like tools/benchmark.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from slowfast import __version__
+from slowfast.benchmarking import command as benchmarking
 from slowfast.config import load_cfg
 from slowfast.config.sources import read_pairs
 
@@ -87,6 +89,16 @@ def _parser() -> argparse.ArgumentParser:
         "there are several test lists",
     )
     reproduce.set_defaults(command=_reproduce)
+    benchmark = commands.add_parser(
+        "benchmark",
+        help="measure speed and memory beside the plain formulation",
+        description="Measure ours and the plain formulation of the published code in turns, in one run.",
+        usage="%(prog)s WHAT [--cfg FILE ...] [options] [KEY VALUE ...]",
+        epilog="example: slowfast benchmark step --cfg configs/k400/uniformer_s16x4.yaml --out step.json",
+        allow_abbrev=False,
+    )
+    benchmarking.add_arguments(benchmark)
+    benchmark.set_defaults(command=benchmarking.run)
     for command in (run, reproduce):
         command.add_argument("--shard_id", metavar="N", help="number of this machine, from 0 (sets SHARD_ID)")
         command.add_argument("--num_shards", metavar="N", help="number of machines (sets NUM_SHARDS)")

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("config", "datasets", "engine", "models", "utils")
+PACKAGES = ("benchmarking", "config", "datasets", "engine", "models", "utils")
 MAY_IMPORT = {
     "tools": {"cli", "config", "datasets", "engine", "utils"},
-    "cli": {"config", "engine", "utils"},
+    "cli": {"benchmarking", "config", "engine", "utils"},
+    "benchmarking": {"config", "datasets", "engine", "models", "utils"},
     "engine": {"datasets", "models", "utils"},
     "datasets": {"utils"},
     "models": {"utils"},
@@ -123,15 +124,18 @@ def test_there_is_no_cycle():
         visit(name, [])
 
 
+PLAIN_LOADER = "slowfast.benchmarking.loader"  # the published way of doing all that, to measure ours against
+
+
 @pytest.mark.parametrize(
     ("names", "owners"),
     [
         (("torch.distributed",), {"slowfast.utils.distributed"}),
         (("torch.save", "torch.load"), {"slowfast.utils.checkpoint"}),
-        (("av",), {"slowfast.datasets.frames", "slowfast.datasets.video_writer"}),
+        (("av",), {"slowfast.datasets.frames", "slowfast.datasets.video_writer", PLAIN_LOADER}),
         (("torch.utils.tensorboard", "tensorboard"), {"slowfast.engine.monitor"}),
         (("math.cos", "torch.optim.lr_scheduler"), {"slowfast.engine.schedule"}),
-        (("slowfast.datasets.augment",), {"slowfast.datasets.pipeline"}),
+        (("slowfast.datasets.augment",), {"slowfast.datasets.pipeline", PLAIN_LOADER}),
     ],
 )
 def test_single_owners(names, owners):
@@ -148,6 +152,7 @@ def test_only_the_edge_reads_the_config():
         if isinstance(node, ast.arg) and node.arg == "cfg" and home(name) != "config"
     }
     assert readers == {
+        "slowfast.benchmarking.command",
         "slowfast.cli",
         "slowfast.datasets.build",
         "slowfast.models.build",

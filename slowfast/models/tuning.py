@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slowfast.models import ops
@@ -89,6 +90,29 @@ def apply(model: nn.Module, found: Mapping[str, str], plan: Mapping[str, str]) -
         layer, way = model.get_submodule(name), plan[case]
         value = ops.DepthwiseWay(*way.split("/")) if case.startswith("depthwise") else way
         layer.ways = {**layer.ways, case.endswith(" train"): value}
+
+
+def passes_of(case: str, way: str, device: torch.device) -> Callable[[], object]:
+    """A whole layer of a case as a call: forward, and in training backward; for benchmarks.
+
+    `plain` is the way of the published code: native convolutions, and linear layers and attention as they are written.
+    """
+    kind, *sizes, dtype, _, mode = case.split()
+    draw, function = _draw(getattr(torch, dtype), device), _PLAIN.get(kind)
+    if kind == "depthwise":
+        shape, kernel = _split(sizes[0]), _split(sizes[1][1:])
+        inputs = (draw(*shape), draw(shape[-1], 1, *kernel), draw(shape[-1]))
+        chosen = ops.DepthwiseWay(*("native",) * 3) if way == "plain" else ops.DepthwiseWay(*way.split("/"))
+        return _passes(lambda *given: ops.depthwise_conv3d(*given, chosen), inputs, mode == "train")
+    if kind == "attention":
+        rows, num_tokens, heads, width = _split(sizes[0])
+        inputs = (draw(rows, num_tokens, 3, heads, width),)
+        function = function if way == "plain" else lambda qkv: ops.attention(qkv, width**-0.5, way)
+    else:
+        inputs = _linear_inputs(kind, sizes[0], draw)
+        ours = ops.mlp if kind == "mlp" else ops.linear
+        function = function if way == "plain" else lambda *given: ours(*given, way)
+    return _passes(function, inputs, mode == "train")
 
 
 def summary(plan: Mapping[str, str]) -> str:
@@ -185,11 +209,7 @@ def _trials(
     kind: str, sizes: Sequence[str], dtype: torch.dtype, device: torch.device, training: bool
 ) -> list[dict[str, Callable[[], object]]]:
     """What is chosen on its own, each as {way: call}, the default first."""
-    generator = torch.Generator(device).manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, device=device).to(dtype)
-
+    draw = _draw(dtype, device)
     if kind == "depthwise":
         return _depthwise_trials(draw, _split(sizes[0]), _split(sizes[1][1:]), training)
     if kind == "attention":
@@ -198,14 +218,39 @@ def _trials(
         inputs = (draw(rows, num_tokens, 3, heads, width),)
         calls = {way: lambda qkv, way=way: ops.attention(qkv, width**-0.5, way) for way in ways}
     else:
-        rows, channels, hidden = _split(sizes[0])
-        first = (draw(hidden, channels), draw(hidden))
-        second = (draw(channels, hidden), draw(channels)) if kind == "mlp" else ()
-        inputs = (draw(rows, channels), *first, *second)
+        inputs = _linear_inputs(kind, sizes[0], draw)
         function = ops.mlp if kind == "mlp" else ops.linear
         ways = ops.LINEAR_WAYS if _takes_onednn(dtype, device) else ops.LINEAR_WAYS[:1]
         calls = {way: lambda *given, way=way: function(*given, way) for way in ways}
     return [{way: _passes(call, inputs, training) for way, call in calls.items()}]
+
+
+def _draw(dtype: torch.dtype, device: torch.device) -> Callable[..., Tensor]:
+    generator = torch.Generator(device).manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device=device).to(dtype)
+
+    return draw
+
+
+def _linear_inputs(kind: str, sizes: str, draw: Callable[..., Tensor]) -> tuple[Tensor, ...]:
+    rows, channels, hidden = _split(sizes)
+    first = (draw(hidden, channels), draw(hidden))
+    second = (draw(channels, hidden), draw(channels)) if kind == "mlp" else ()
+    return (draw(rows, channels), *first, *second)
+
+
+def _plain_attention(qkv: Tensor) -> Tensor:
+    query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    return (ops.attention_weights(query, key, qkv.shape[-1] ** -0.5) @ value).transpose(1, 2)
+
+
+_PLAIN: dict[str, Callable[..., Tensor]] = {
+    "linear": F.linear,
+    "mlp": lambda rows, *weights: F.linear(F.gelu(F.linear(rows, *weights[:2])), *weights[2:]),
+    "attention": _plain_attention,
+}
 
 
 def _passes(call: Callable[..., Tensor], inputs: Sequence[Tensor], training: bool) -> Callable[[], object]:

@@ -1,22 +1,14 @@
 """Operations on whole clips against Pillow on each frame, and a box of the result against the whole of it."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from slowfast.benchmarking import loader as plain
 from slowfast.datasets import clip_geometry, rand_augment
 from slowfast.datasets.clip_ops import OPERATIONS, Operation, apply_operations
 from slowfast.datasets.transforms import crop
-
-SPEC = importlib.util.spec_from_file_location(
-    "loader_benchmark", Path(__file__).parents[2] / "benchmarks" / "loader.py"
-)
-plain = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(plain)
 
 GEOMETRIC = tuple(clip_geometry.MATRICES)
 POLICY = rand_augment.parse_policy("rand-m7-n4-mstd0.5-inc1", "random")

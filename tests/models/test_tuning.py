@@ -1,18 +1,13 @@
 """Ways of operators: found by shape, forced, taken from a plan or measured, and the same results by all of them."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 
+from slowfast.benchmarking.plain import Plain
 from slowfast.models import ops, tuning
 from slowfast.models.uniformer import Uniformer
 from slowfast.models.uniformer_light import UniformerLight
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from plain import Plain  # noqa: E402
 
 CPU = torch.device("cpu")
 TINY = dict(num_classes=7, depth=(1, 1, 2, 1), embed_dim=(8, 16, 16, 32), head_dim=8)

@@ -1,22 +1,15 @@
-"""Time the loader beside a plain one that does what the published code does, in turns, in one process.
-
-python benchmarks/loader.py test|train [--cfg RECIPE] [--videos FILE ...] [--views 4x1 5x3] [--rounds 15] [--out FILE]
+"""The loader beside a plain one that does what the published code does, in turns, in one process.
 
 The plain formulation opens and decodes the video anew for every view, turns every frame into RGB at full size, goes
 through RandAugment frame by frame as Pillow images, and makes floats and normalises before it resizes and crops. Both
 are given the same random numbers, so that they compute the same views; `compare` says how far the values lie apart. The
 times are of the loader alone: ours ends in uint8 pixels, which the device normalises. "decode" is the time to decode
-the video up to the last frame that is needed, once, and to convert none. Without --videos, made-up ones are written:
-10 seconds of 426x320 at 30 frames a second, H.264. Prints a table of medians and quartiles.
+the video up to the last frame that is needed, once, and to convert none. Where no videos are given, made-up ones are:
+10 seconds of 426x320 at 30 frames a second, H.264.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +20,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
+from slowfast.benchmarking.turns import cell, summary, take_turns
 from slowfast.config import load_cfg
 from slowfast.datasets import augment, rand_augment, sampling, transforms
 from slowfast.datasets.build import build_dataset, build_device_stage
@@ -36,12 +30,7 @@ from slowfast.datasets.loader import Batch, collate
 from slowfast.datasets.pipeline import DeviceStage
 from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.datasets.video_writer import write_video
-from slowfast.utils import environment, seeds
-
-ROOT = Path(__file__).resolve().parents[1]
-RECIPE = ROOT / "configs" / "k400" / "uniformer_s16x4.yaml"
-VIEWS = ("4x1", "5x3")
-
+from slowfast.utils import seeds
 
 # ----------------------------------------------------------------------------------------------------------
 # RandAugment on Pillow images, as published
@@ -181,30 +170,6 @@ def compare(dataset: VideoDataset, stage: DeviceStage, training: bool, epoch: in
     return np.sort(torch.cat(parts).numpy())
 
 
-def take_turns(ways: dict[str, Callable[[int], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every way in every round; each is called once a round, with the number of the round."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(-1, rounds):  # the first round warms up
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way(number + 1)
-            if number >= 0:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def summary(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Median and quartiles in milliseconds, and the median over rounds of the plain time as a multiple of each."""
-    out = {}
-    for name, times in seconds.items():
-        low, middle, high = (1e3 * value for value in statistics.quantiles(times, n=4, method="inclusive"))
-        out[name] = {"median_ms": middle, "quartiles_ms": [low, high]}
-        out[name]["times_faster"] = statistics.median(
-            plain / own for plain, own in zip(seconds["plain"], times, strict=True)
-        )
-    return out
-
-
 def measure(dataset: VideoDataset, stage: DeviceStage, split: str, rounds: int) -> dict[str, dict]:
     """One item a round, the videos and epochs one after the other; see `summary`."""
     lengths = [len(plain_frames(dataset.table.path(index))) for index in range(len(dataset))]
@@ -234,18 +199,13 @@ def table(results: dict[str, dict[str, dict]]) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, ways in results.items():
-        cells = {way: _cell(numbers) for way, numbers in ways.items()}
+        cells = {way: cell(numbers) for way, numbers in ways.items()}
         over = ways["ours"]["median_ms"] / ways["decode"]["median_ms"]
         faster = ways["ours"]["times_faster"]
         lines.append(
             f"| {name} | {cells['plain']} | {cells['ours']} | {faster:.1f} | {cells['decode']} | {over:.2f} |"
         )
     return "\n".join(lines)
-
-
-def _cell(numbers: dict) -> str:
-    low, high = numbers["quartiles_ms"]
-    return f"{numbers['median_ms']:.0f} ({low:.0f}-{high:.0f})"
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -296,14 +256,20 @@ def open_dataset(
 
 
 def run(
-    split: str, videos: Sequence[Path], folder: Path, recipe: Path, views: Sequence[str], rounds: int
+    split: str,
+    videos: Sequence[Path],
+    folder: Path,
+    recipe: Path,
+    views: Sequence[str],
+    rounds: int,
+    opts: Sequence[str] = (),
 ) -> dict[str, dict[str, dict]]:
     """Name of what was measured -> way -> numbers; see `summary`."""
-    cases = {f"train, {recipe.stem}": []}
+    cases: dict[str, list[str]] = {f"train, {recipe.stem}": []}
     if split == "test":
         cases = {f"test, {name} views": protocol(name) for name in views}
     return {
-        name: measure(*open_dataset(videos, folder, recipe, split, changes), split, rounds)
+        name: measure(*open_dataset(videos, folder, recipe, split, [*changes, *opts]), split, rounds)
         for name, changes in cases.items()
     }
 
@@ -312,27 +278,3 @@ def protocol(views: str) -> list[str]:
     """5x3 -> the keys of the config for a test of 5 clips x 3 crops."""
     clips, crops = views.split("x")
     return ["TEST.NUM_ENSEMBLE_VIEWS", clips, "TEST.NUM_SPATIAL_CROPS", crops]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("split", choices=("test", "train"))
-    parser.add_argument("--cfg", type=Path, default=RECIPE)
-    parser.add_argument("--videos", type=Path, nargs="+", help="default: made-up ones")
-    parser.add_argument("--views", nargs="+", default=VIEWS, help="clips x crops, for test")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=1, help="of arithmetic; a loader worker has one")
-    parser.add_argument("--out", type=Path, help="JSON file for the numbers")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    with tempfile.TemporaryDirectory() as name:
-        videos = arguments.videos or write_videos(Path(name))
-        results = run(arguments.split, videos, Path(name), arguments.cfg, arguments.views, arguments.rounds)
-    print(table(results))
-    if arguments.out:
-        facts = {"threads": arguments.threads, "rounds": arguments.rounds, **environment.facts()}
-        arguments.out.write_text(json.dumps({"results": results, **facts}, indent=2) + "\n", "utf-8")
-
-
-if __name__ == "__main__":
-    main()

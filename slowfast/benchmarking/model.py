@@ -1,0 +1,229 @@
+"""The model beside its plain formulation: a training step (forward, backward, AdamW) or a forward pass, in turns.
+
+Ways: `plain` is slowfast.benchmarking.plain in float32; `fp32` and `bf16` are ours, with the operators that a run
+would choose. All start from the same weights and see the same clips.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from slowfast.benchmarking.plain import Plain
+from slowfast.benchmarking.turns import cell, summary, take_turns
+from slowfast.engine import precision
+from slowfast.models import complexity, ops, tuning
+from slowfast.models.ops.dense import product
+
+WAYS = {"plain": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
+GROUPS = {  # parts of the names of the framework's operators, the first that fits
+    "attention": ("scaled_dot_product", "softmax", "flash", "fmha"),
+    "matrix products": ("mm", "_linear_pointwise", "matmul"),
+    "convolutions": ("conv",),
+    "norms": ("norm",),
+    "optimizer": ("adam",),
+    "copies": ("copy", "cat", "contiguous", "clone"),
+}
+_STATUS = Path("/proc/self/status")
+PASSES_OF_A_STEP = 3  # forward, and backward to inputs and to weights: its arithmetic over that of a forward pass
+
+
+def subject(
+    build: Callable[[], nn.Module],
+    shape: Sequence[int],
+    device: torch.device,
+    way: str,
+    training: bool,
+    plan: tuning.Plan,
+) -> Callable[[], None]:
+    """What is timed: a call for one step or forward pass of clips of `shape`. Adds what it measures to the plan."""
+    dtype = WAYS[way]
+    model = build().to(device).train(training)
+    if way == "plain":
+        called: nn.Module = Plain(model).train(training)
+    else:
+        called = model
+        found = tuning.cases(model, shape, dtype, device, training)
+        plan |= tuning.complete(plan, list(found.values()), device, {})[0]
+        tuning.apply(model, found, plan)
+    clips = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0)).to(device)
+    labels = torch.zeros(len(clips), dtype=torch.int64, device=device)
+    autocast = None if dtype == torch.float32 else dtype
+
+    def forward() -> None:
+        with torch.inference_mode(), precision.autocast(device, autocast):
+            called(clips)
+        _wait(device)
+
+    if not training:
+        return forward
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with precision.autocast(device, autocast):
+            heads = called(clips)
+        heads = heads if isinstance(heads, tuple) else (heads,)
+        sum(F.cross_entropy(logits.float(), labels) for logits in heads).backward()
+        optimizer.step()
+        _wait(device)
+
+    return step
+
+
+def run(
+    build: Callable[[], nn.Module],
+    shape: Sequence[int],
+    device: torch.device,
+    training: bool,
+    rounds: int,
+    ways: Sequence[str] = tuple(WAYS),
+) -> dict:
+    """Times for each way, with shares of the peak of arithmetic, and where the time goes, by group of operators."""
+    plan: tuning.Plan = {}
+    calls = {way: subject(build, shape, device, way, training, plan) for way in ways}
+    measured = summary(take_turns({way: lambda _, call=call: call() for way, call in calls.items()}, rounds))
+    macs = complexity.count(build(), (1, *shape[1:]))["macs"] * shape[0]
+    flops = 2 * macs * (PASSES_OF_A_STEP if training else 1)
+    peaks = {dtype: peak_flops(device, dtype) for dtype in dict.fromkeys(WAYS[way] for way in ways)}
+    for way, numbers in measured.items():
+        seconds = numbers["median_ms"] / 1e3
+        numbers["clips_per_second"] = shape[0] / seconds
+        numbers["share_of_peak"] = flops / seconds / peaks[WAYS[way]]
+        numbers["by_group_ms"] = by_group(calls[way])
+    peaks_named = {str(dtype).removeprefix("torch."): peak / 1e9 for dtype, peak in peaks.items()}
+    return {"ways": measured, "gmacs": macs / 1e9, "peak_gflops": peaks_named, "operators": plan}
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype, size: int = 2048, rounds: int = 7) -> float:
+    """Floating-point operations a second of the fastest matrix product there is here, of size x size matrices."""
+    a, b = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
+    products: list[Callable[[], Tensor]] = [lambda: a @ b]
+    if device.type == "cpu" and dtype == torch.float32 and ops.has_onednn():
+        products.append(lambda: product(a, b))
+    seconds = []
+    for _ in range(rounds):
+        for call in products:
+            start = time.perf_counter()
+            call()
+            _wait(device)
+            seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
+
+
+def by_group(call: Callable[[], None]) -> dict[str, float]:
+    """Milliseconds of one call in each of GROUPS, and in all other operators, by the framework's profiler."""
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+    with profile(activities=kinds) as profiled:
+        call()
+    spent = dict.fromkeys((*GROUPS, "other"), 0.0)
+    for event in profiled.key_averages():
+        microseconds = event.self_device_time_total or event.self_cpu_time_total
+        name = event.key.lower()
+        group = next((group for group, parts in GROUPS.items() if any(part in name for part in parts)), "other")
+        spent[group] += microseconds / 1e3
+    return spent
+
+
+def memory(
+    build: Callable[[], nn.Module],
+    shape: Sequence[int],
+    device: torch.device,
+    way: str,
+    training: bool,
+    plan: tuning.Plan,
+) -> float:
+    """MiB that the first step or pass takes at its peak above what there was before, in a fresh process.
+
+    The plan must hold all its cases, as that of `run` does, for trials would take memory of their own.
+    """
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_memory_here, (build, shape, device, way, training, plan))
+
+
+def _memory_here(build, shape, device: torch.device, way: str, training: bool, plan: tuning.Plan) -> float:
+    call = subject(build, shape, device, way, training, dict(plan))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    _STATUS.with_name("clear_refs").write_text("5")  # the peak starts anew (Linux)
+    before = _status("VmRSS")
+    call()
+    return (_status("VmHWM") - before) / 2**10
+
+
+def _status(name: str) -> int:
+    """A number of KiB from what Linux says of this process."""
+    return next(int(line.split()[1]) for line in _STATUS.read_text().splitlines() if line.startswith(name))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def table(results: Mapping[str, Mapping]) -> str:
+    """Lines for people: milliseconds a call, median and quartiles, with what follows from them."""
+    lines = [
+        "| what | way | ms | times faster | clips/s | share of peak | peak MiB |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, result in results.items():
+        for way, numbers in result["ways"].items():
+            held = f"{numbers['peak_mib']:.0f}" if "peak_mib" in numbers else "-"
+            lines.append(
+                f"| {name} | {way} | {cell(numbers)} | {numbers['times_faster']:.2f} | "
+                f"{numbers['clips_per_second']:.2f} | {numbers['share_of_peak']:.0%} | {held} |"
+            )
+    return "\n".join(lines)
+
+
+def profiles(results: Mapping[str, Mapping]) -> str:
+    """Milliseconds by group of operators, a line for each way."""
+    groups = (*GROUPS, "other")
+    lines = [f"| what | way | {' | '.join(groups)} |", f"| --- | --- |{' --- |' * len(groups)}"]
+    for name, result in results.items():
+        for way, numbers in result["ways"].items():
+            cells = " | ".join(f"{numbers['by_group_ms'][group]:.0f}" for group in groups)
+            lines.append(f"| {name} | {way} | {cells} |")
+    return "\n".join(lines)
+
+
+# ----------------------------------------------------------------------------------------------------------
+# Operators one by one
+# ----------------------------------------------------------------------------------------------------------
+def operators(cases: Sequence[str], device: torch.device, rounds: int) -> dict[str, dict]:
+    """For each case (slowfast.models.tuning) the way that is chosen, timed in turns with the plain one.
+
+    slower: by more than a tenth and with quartiles that lie apart.
+    """
+    plan, _ = tuning.complete({}, cases, device, {})
+    outcome = {}
+    for case in cases:
+        calls = {way: tuning.passes_of(case, way, device) for way in ("plain", plan[case])}
+        measured = summary(take_turns({way: lambda _, call=call: call() for way, call in calls.items()}, rounds))
+        ours, plain = measured[plan[case]], measured["plain"]
+        slower = ours["median_ms"] > 1.1 * plain["median_ms"] and ours["quartiles_ms"][0] > plain["quartiles_ms"][1]
+        outcome[case] = {"way": plan[case], "plain": plain, "ours": ours, "slower": slower}
+    return outcome
+
+
+def operator_table(outcome: Mapping[str, Mapping]) -> str:
+    """Lines for people, a case each."""
+    lines = ["| case | way | plain ms | ours ms | times faster |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| {case} | {one['way']} | {cell(one['plain'])} | {cell(one['ours'])} | {one['ours']['times_faster']:.2f}"
+        f"{' SLOWER' if one['slower'] else ''} |"
+        for case, one in outcome.items()
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,92 @@
+"""The benchmark of the model: what it times is the model, and what it prints is what it measured."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from slowfast import cli
+from slowfast.benchmarking import model
+from slowfast.models.uniformer import Uniformer
+from slowfast.models.uniformer_light import UniformerLight
+
+DEBUG = str(Path(__file__).parents[2] / "configs" / "debug" / "uniformer_debug.yaml")
+CPU = torch.device("cpu")
+TINY = dict(num_classes=7, depth=(1, 1, 2, 1), embed_dim=(8, 16, 16, 32), head_dim=8)
+SHAPE = (2, 3, 4, 64, 64)
+SMALL = ["DATA.NUM_FRAMES", "4", "DATA.TRAIN_CROP_SIZE", "64", "DATA.TEST_CROP_SIZE", "64", "MODEL.NUM_CLASSES", "5"]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", [Uniformer, UniformerLight])
+def test_all_ways_are_timed_with_shares_and_groups(kind, training):
+    result = model.run(partial(kind, **TINY), SHAPE, CPU, training, rounds=1)
+    assert list(result["ways"]) == ["plain", "fp32", "bf16"]
+    assert set(result["peak_gflops"]) == {"float32", "bfloat16"} and min(result["peak_gflops"].values()) > 1
+    for way, numbers in result["ways"].items():
+        peak = 1e9 * result["peak_gflops"]["bfloat16" if way == "bf16" else "float32"]
+        assert numbers["clips_per_second"] == pytest.approx(2e3 / numbers["median_ms"])
+        flops = 2e9 * result["gmacs"] * (3 if training else 1)
+        assert numbers["share_of_peak"] == pytest.approx(flops * 1e3 / numbers["median_ms"] / peak)
+        assert numbers["by_group_ms"]["convolutions"] > 0
+        assert (numbers["by_group_ms"]["optimizer"] > 0) == training
+    assert all((" train" in case) == training for case in result["operators"])
+
+
+def test_a_step_changes_the_weights_and_a_pass_does_not():
+    built = []
+
+    def build():
+        torch.manual_seed(0)
+        built.append(Uniformer(**TINY))
+        return built[-1]
+
+    for training in (True, False):
+        call = model.subject(build, SHAPE, CPU, "plain", training, {})
+        before = {name: value.clone() for name, value in built[-1].state_dict().items()}
+        call()
+        changed = {name for name, value in built[-1].state_dict().items() if not torch.equal(value, before[name])}
+        assert (set(before) == changed) if training else not changed
+
+
+def test_peak_memory_holds_the_activations():
+    """Keeping all of them takes more than a forward pass, by any way."""
+    plan = model.run(partial(Uniformer, **TINY), SHAPE, CPU, True, rounds=1)["operators"]
+    large = (16, *SHAPE[1:])
+    step = model.memory(partial(Uniformer, **TINY), large, CPU, "plain", True, plan)
+    alone = model.memory(partial(Uniformer, **TINY), large, CPU, "plain", False, plan)
+    assert step > 1.5 * alone > 0
+
+
+def test_operators_are_held_against_the_plain_ones(monkeypatch):
+    cases = ["linear 64x8x8 float32 cpu-1 train", "attention 1x16x2x4 float32 cpu-1 eval"]
+    outcome = model.operators(cases, CPU, rounds=3)
+    assert list(outcome) == cases
+    times = {"plain": [1.0, 1.1, 1.0], "native": [1.2, 1.2, 1.2]}
+    monkeypatch.setattr(model, "take_turns", lambda ways, rounds: times)
+    monkeypatch.setattr(model.tuning, "complete", lambda *given: ({cases[0]: "native"}, 1))
+    slow = model.operators(cases[:1], CPU, rounds=3)
+    assert slow[cases[0]]["slower"] and "SLOWER" in model.operator_table(slow)
+    times["native"] = [1.05, 1.3, 1.2]  # slower, but not clearly apart
+    times["plain"] = [1.0, 1.4, 1.3]
+    assert not model.operators(cases[:1], CPU, rounds=3)[cases[0]]["slower"]
+
+
+@pytest.mark.parametrize("what", ["model", "step"])
+def test_the_command_prints_tables_and_writes_json(what, tmp_path, capsys):
+    out = tmp_path / "numbers.json"
+    words = ["benchmark", what, "--cfg", DEBUG, "--rounds", "1", "--threads", "1", "--no-memory", "--out", str(out)]
+    assert cli.main([*words, *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert "| debug/uniformer_debug 1 x 4 x 64 | bf16 |" in printed and "matrix products" in printed
+    written = json.loads(out.read_text())
+    assert written["what"] == what and written["threads"] == 1 and "hardware" in written
+
+
+def test_the_command_looks_at_operators_one_by_one(capsys):
+    status = cli.main(["benchmark", "operators", "--cfg", DEBUG, "--rounds", "3", "--threads", "1", *SMALL])
+    printed = capsys.readouterr().out
+    assert "| depthwise 1x2x16x16x8 k5x5x5 float32 cpu-1 train |" in printed
+    assert (status == 0) == (", 0 slower" in printed)
