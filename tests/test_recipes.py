@@ -275,6 +275,7 @@ def small(key, media, folder):
             "0",
         ]
         + ["TRAIN.BATCH_SIZE", "2", "TEST.BATCH_SIZE", "2", "TENSORBOARD.ENABLE", "False"]
+        + ["MODEL.DWCONV", "channels_last", "MODEL.LINEAR", "native", "MODEL.ATTENTION", "fused"]
         + ["DATA.TRAIN_CROP_SIZE", "64", "DATA.TEST_CROP_SIZE", "64", "UNIFORMER.PRETRAIN_NAME", "null"]
         + ["TEST.CHECKPOINT_FILE_PATH", str(folder / "weights.pyth")],
     )
