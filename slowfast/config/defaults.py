@@ -244,7 +244,7 @@ def _model(cfg: CfgNode) -> None:
     # kept in checkpoints (here). auto | native | channels_last | folded | summed
     cfg.MODEL.DWCONV = "auto"
     cfg.MODEL.LINEAR = "auto"  # auto | native | onednn (on a CPU, in float32) (here)
-    cfg.MODEL.ATTENTION = "auto"  # auto | fused | explicit | chunked (on a CPU, in float32) (here)
+    cfg.MODEL.ATTENTION = "auto"  # auto | fused | explicit | chunked (on a CPU) (here)
     # Test weights whose head has more rows than there are classes with the first ones of them (here)
     cfg.MODEL.SLICE_HEAD = False
     cfg.MODEL.WEIGHTS_DIR = "path_to_models"  # folder where published names of weights are looked up (here)

@@ -288,4 +288,5 @@ def _takes_onednn(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def _takes_chunks(dtype: torch.dtype, device: torch.device, heads: int) -> bool:
-    return _takes_onednn(dtype, device) and heads <= MAX_ROWS_IN_CHUNKS
+    fits = device.type == "cpu" and dtype in ops.CHUNKED_DTYPES and ops.has_onednn()
+    return fits and heads <= MAX_ROWS_IN_CHUNKS

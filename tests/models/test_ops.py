@@ -87,25 +87,28 @@ def test_attention_is_the_weighted_mean_of_the_values() -> None:
     torch.testing.assert_close(mixed.transpose(1, 2), weights @ value, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ops.CHUNKED_DTYPES)
 @pytest.mark.parametrize("chunk_bytes", [2**20, 1000])
 @pytest.mark.parametrize("way", ops.ATTENTION_WAYS)
-def test_all_ways_of_attention_agree_in_value_and_gradient(monkeypatch, way: str, chunk_bytes: int) -> None:
+def test_all_ways_of_attention_agree_in_value_and_gradient(monkeypatch, way, chunk_bytes, dtype) -> None:
     """1000 bytes: 31 x 31 weights of 4 bytes go through in chunks of 8, 8, 8 and 7 queries."""
     monkeypatch.setattr(self_attention, "CHUNK_BYTES", chunk_bytes)
     generator = torch.Generator().manual_seed(0)
-    qkv, upstream = (torch.randn(shape, generator=generator) for shape in ((2, 31, 3, 2, 8), (2, 31, 2, 8)))
+    shapes = (2, 31, 3, 2, 8), (2, 31, 2, 8)
+    qkv, upstream = (torch.randn(shape, generator=generator).to(dtype) for shape in shapes)
     exact = qkv.double().requires_grad_()
     query, key, value = exact.permute(2, 0, 3, 1, 4).unbind(0)
     expected = (torch.softmax(query @ key.transpose(-2, -1) * 0.4, -1) @ value).transpose(1, 2)
     expected.backward(upstream.double())
     mixed = ops.attention(qkv.requires_grad_(), 0.4, way)
     mixed.backward(upstream)
-    torch.testing.assert_close(mixed.double(), expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(qkv.grad.double(), exact.grad, rtol=1e-5, atol=1e-6)
+    rounding = 1e-5 if dtype == torch.float32 else 2e-2
+    for ours, truth in ((mixed, expected), (qkv.grad, exact.grad)):
+        assert (ours.double() - truth).norm() < rounding * truth.norm()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("sizes", [(2, 3, 4, 5, 8), (40, 24)])
+@pytest.mark.parametrize("sizes", [(2, 3, 4, 5, 8), (40, 24), (4, 8, 8, 8, 6), (1040, 32)])
 @pytest.mark.parametrize("way", ops.LINEAR_WAYS)
 def test_all_ways_of_a_linear_layer_agree_in_value_and_gradient(way: str, sizes, threads: int) -> None:
     generator = torch.Generator().manual_seed(0)

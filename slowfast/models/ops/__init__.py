@@ -19,6 +19,7 @@ from slowfast.models.ops.layout import channels_first, channels_last, without_au
 from slowfast.models.ops.patches import batch_norm, patch_conv3d
 from slowfast.models.ops.self_attention import (
     ATTENTION_WAYS,
+    CHUNKED_DTYPES,
     attention,
     attention_weights,
     first_attention_row,
@@ -26,6 +27,7 @@ from slowfast.models.ops.self_attention import (
 
 __all__ = [
     "ATTENTION_WAYS",
+    "CHUNKED_DTYPES",
     "CONVOLUTION_WAYS",
     "KERNEL_GRADIENT_WAYS",
     "LINEAR_WAYS",

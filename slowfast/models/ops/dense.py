@@ -13,10 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_weight
 
 from slowfast.models.ops.layout import compute_dtype, is_traced
 
 LINEAR_WAYS = ("native", "onednn")
+_IMAGES = 16
+_LONG = 1024  # rows
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None, way: str = "native") -> Tensor:
@@ -52,7 +55,7 @@ def mlp(
 
 
 def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """oneDNN's rows @ weight.T + bias; float32 on a CPU, weight (C_out, C_in).
+    """oneDNN's rows @ weight.T + bias; float32 or bfloat16 on a CPU, weight (C_out, C_in).
 
     Rows and columns may be exchanged in memory; with gaps between them oneDNN falls back to a very slow loop.
     """
@@ -92,24 +95,23 @@ def _gradient_of_weight(grad: Tensor, rows: Tensor, way: str) -> Tensor:
     """(C_out, C_in) from grad (..., C_out) and rows (..., C_in)."""
     if way != "onednn":
         return grad.flatten(0, -2).t() @ rows.flatten(0, -2)
-    if torch.get_num_threads() > 1:
-        return _as_convolution(grad, rows)
     grad, rows = grad.flatten(0, -2), rows.flatten(0, -2)
+    if len(rows) >= _LONG and len(rows) % _IMAGES == 0:
+        return _as_convolution(grad, rows)
     if grad.shape[1] > rows.shape[1]:
         return product(rows.t(), grad.t()).t()
     return product(grad.t(), rows.t())
 
 
 def _as_convolution(grad: Tensor, rows: Tensor) -> Tensor:
-    """The same as the kernel gradient of a 1x1 convolution, which shares long products among threads better.
+    """The same as the kernel gradient of a 1x1 convolution, for which oneDNN has a better kernel if rows are many.
 
-    With a single thread the framework does not take oneDNN for 1x1 convolutions.
+    With one thread the framework takes oneDNN for 1x1 convolutions of 16 images or more only.
     """
     images, grads = (
-        values.reshape(values.shape[0], -1, 1, values.shape[-1]).permute(0, 3, 1, 2) for values in (rows, grad)
+        values.reshape(_IMAGES, -1, 1, values.shape[1]).permute(0, 3, 1, 2) for values in (rows, grad)
     )
-    shape = (grad.shape[-1], rows.shape[-1], 1, 1)
-    return torch.nn.grad.conv2d_weight(images, shape, grads).flatten(1)
+    return conv2d_weight(images, (grad.shape[1], rows.shape[1], 1, 1), grads).flatten(1)
 
 
 def _gradient_of_bias(grad: Tensor) -> Tensor:

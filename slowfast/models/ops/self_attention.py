@@ -1,7 +1,7 @@
 """Self-attention among the rows of a clip.
 
 Ways: `fused` is the framework's scaled_dot_product_attention; `explicit` the whole matrix of weights, kept for
-backward; `chunked`, on a CPU in float32, takes one head and some queries at a time through oneDNN's matrix product,
+backward; `chunked`, on a CPU, takes one head and some queries at a time through oneDNN's matrix product,
 so that their weights stay in the cache, and computes them again in backward.
 """
 
@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from slowfast.models.ops.dense import product
 from slowfast.models.ops.layout import compute_dtype, is_traced
 
+CHUNKED_DTYPES = (torch.float32, torch.bfloat16)
 ATTENTION_WAYS = ("fused", "explicit", "chunked")
 CHUNK_BYTES = 2**22  # of the weights in work at once
 
@@ -50,7 +51,8 @@ def first_attention_row(query: Tensor, key: Tensor, scale: float) -> Tensor:
 
 
 def _takes_chunks(qkv: Tensor) -> bool:
-    return qkv.device.type == "cpu" and compute_dtype(qkv) == torch.float32 == qkv.dtype and not is_traced()
+    fits = qkv.device.type == "cpu" and compute_dtype(qkv) == qkv.dtype and qkv.dtype in CHUNKED_DTYPES
+    return fits and not is_traced()
 
 
 def _chunks(num_tokens: int) -> Iterator[slice]:
@@ -70,7 +72,7 @@ class _ChunkedAttention(torch.autograd.Function):
                 query, key, value = _one_head(qkv, row, head, scale)
                 value = value.t()
                 for chunk in _chunks(num_tokens):
-                    weights = torch.softmax(product(query[chunk], key), dim=-1)
+                    weights = _softmax(product(query[chunk], key))
                     mixed[row, chunk, head] = product(weights, value)
         ctx.save_for_backward(qkv, mixed)
         ctx.scale = scale
@@ -82,14 +84,15 @@ class _ChunkedAttention(torch.autograd.Function):
         qkv, mixed = ctx.saved_tensors
         rows, num_tokens, _, heads, _ = qkv.shape
         qkv_grad = torch.empty_like(qkv)
-        common = (grad * mixed).sum(dim=-1, keepdim=True)  # what softmax takes from the gradient of each row
+        # What softmax takes from the gradient of each row.
+        common = (grad * mixed).sum(dim=-1, keepdim=True, dtype=torch.float32).to(grad.dtype)
         for row in range(rows):
             for head in range(heads):
                 query, key, value = _one_head(qkv, row, head, ctx.scale)
                 upstream, key_columns = grad[row, :, head].contiguous(), key.t()
                 key_grad = value_grad = 0.0  # transposed, (d, N)
                 for chunk in _chunks(num_tokens):
-                    weights = torch.softmax(product(query[chunk], key), dim=-1)
+                    weights = _softmax(product(query[chunk], key))
                     value_grad = product(upstream[chunk].t(), weights.t()).add_(value_grad)
                     logits_grad = product(upstream[chunk], value)
                     logits_grad = logits_grad.sub_(common[row, chunk, head]).mul_(weights)
@@ -98,6 +101,11 @@ class _ChunkedAttention(torch.autograd.Function):
                 qkv_grad[row, :, 1, head] = key_grad.t()
                 qkv_grad[row, :, 2, head] = value_grad.t()
         return qkv_grad, None
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Over the last dimension, in float32 and back."""
+    return torch.softmax(logits, dim=-1, dtype=torch.float32).to(logits.dtype)
 
 
 def _one_head(qkv: Tensor, row: int, head: int, scale: float) -> tuple[Tensor, Tensor, Tensor]:
