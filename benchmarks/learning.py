@@ -6,7 +6,8 @@ A data set is NAME=FOLDER, a folder with train.csv, val.csv, test.csv and classe
 (gestures: configs/demo/uniformer_gestures.yaml, motion: configs/demo/uniformer_motion.yaml, whose videos
 `python -m slowfast.datasets.synthetic FOLDER` writes). Each run lives in OUT/NAME/RECIPE/seedN and is skipped once its
 results are there, so the command can be stopped and given again. It writes learning.json, learning.md and, where
-matplotlib is installed, learning.png to OUT: the reference to hold a change against that should alter no result.
+matplotlib is installed, learning.png to OUT: the reference to hold a change against that should alter no result. Recipes
+that are in the learning.json of OUT already and not asked for stay in the table.
 """
 
 from __future__ import annotations
@@ -122,6 +123,11 @@ def collect(folder: Path) -> dict:
     }
 
 
+def earlier(path: Path) -> dict[str, dict[str, list[dict]]]:
+    """What an earlier call wrote, perhaps elsewhere: its other recipes stay in the table."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def table(outcome: dict[str, dict[str, list[dict]]]) -> str:
     """Markdown: mean, spread and each seed of test top-1; reversed clips; training time."""
     lines = [
@@ -178,7 +184,7 @@ def main() -> None:
     sets = dict(entry.split("=", 1) for entry in args.data)
     if unknown := set(sets) - set(BASES):
         parser.error(f"--data knows the names {', '.join(BASES)}, not {', '.join(sorted(unknown))}")
-    outcome: dict[str, dict[str, list[dict]]] = {}
+    outcome = earlier(args.out / "learning.json")
     for name, data in sets.items():
         for recipe in args.recipes:
             for seed in args.seeds:
@@ -189,7 +195,9 @@ def main() -> None:
                     words = ["--data", f"{name}={data}", "--recipes", recipe, "--seeds", str(seed)]
                     words += ["--out", str(args.out), "--single", "--opts", *args.opts]
                     subprocess.run([sys.executable, __file__, *words], check=True)
-                outcome.setdefault(name, {}).setdefault(recipe, []).append(collect(folder))
+            if not args.single:
+                runs = [collect(args.out / name / recipe / f"seed{seed}") for seed in args.seeds]
+                outcome.setdefault(name, {})[recipe] = runs
     if args.single:
         return
     (args.out / "learning.json").write_text(json.dumps(outcome, indent=1) + "\n")

@@ -50,3 +50,9 @@ def test_curves_are_drawn(tmp_path):
     run = {"val_curve": [(20, 30.0), (40, 80.0)]}
     learning.draw({"gestures": {"sparse": [run], "cnn": [run]}}, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_recipes_measured_earlier_stay_in_the_table(tmp_path):
+    assert learning.earlier(tmp_path / "learning.json") == {}
+    (tmp_path / "learning.json").write_text('{"gestures": {"cnn": []}}')
+    assert learning.earlier(tmp_path / "learning.json") == {"gestures": {"cnn": []}}

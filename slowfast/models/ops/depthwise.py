@@ -8,7 +8,7 @@ Convolution ways, for the forward pass and, with the kernel mirrored, for the gr
 - `summed`: a depth-wise conv2d for each tap in time, added up.
 
 Kernel gradient ways: `native`, the framework's; `taps`, a conv2d gradient for each tap in time; `band`, from the
-gradient of the folded weights. benchmarks/dwconv.py measures them all.
+gradient of the folded weights. `slowfast benchmark operators` measures what is chosen.
 """
 
 from __future__ import annotations
