@@ -6,8 +6,8 @@ A data set is NAME=FOLDER, a folder with train.csv, val.csv, test.csv and classe
 (gestures: configs/demo/uniformer_gestures.yaml, motion: configs/demo/uniformer_motion.yaml, whose videos
 `python -m slowfast.datasets.synthetic FOLDER` writes). Each run lives in OUT/NAME/RECIPE/seedN and is skipped once its
 results are there, so the command can be stopped and given again. It writes learning.json, learning.md and, where
-matplotlib is installed, learning.png to OUT: the reference to hold a change against that should alter no result. Recipes
-that are in the learning.json of OUT already and not asked for stay in the table.
+matplotlib is installed, learning.png to OUT: the reference to hold a change against that should alter no result.
+Recipes that are in the learning.json of OUT already and not asked for stay in the table.
 """
 
 from __future__ import annotations
