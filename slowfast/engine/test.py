@@ -16,6 +16,7 @@ from slowfast.engine.verdict import median_frames, views_text
 from slowfast.models import pretrained
 from slowfast.models.build import build_model
 from slowfast.models.class_names import ClassMatch
+from slowfast.models.folding import fold
 from slowfast.utils import checkpoint, distributed, seeds
 
 _NOT_PROTOCOL = ("ENABLE", "RESUME", "CHECKPOINT_FILE_PATH", "TEST_BEST")  # keys of TEST that change no score
@@ -54,6 +55,7 @@ def test(cfg) -> dict:
     )
     session.log.info("testing %s\n%s", path, report.table())
     session.log.info(weights.describe(report, classes))
+    session.log.info("%d batch norms and layer scales became part of their neighbours", fold(model))
     model.to(session.device)
     plan = choose_operators(cfg, session, model, saved, "eval")
     session.keep_config(cfg.dump())
