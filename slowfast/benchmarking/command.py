@@ -71,6 +71,8 @@ def _recipes(args: argparse.Namespace, opts: list[str]):
     given = args.cfg or [RECIPE]
     if args.what == "operators" and not args.cfg:
         given = sorted(path for path in RECIPES.glob("*/*.yaml") if path.parent.name not in ("debug", "demo"))
+    if not given:
+        raise ValueError(f"there are no recipes in {RECIPES}, as in an installed package: name some with --cfg")
     for path in given:
         yield path, load_cfg(str(path), opts)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slowfast import cli
-from slowfast.benchmarking import model
+from slowfast.benchmarking import command, model
 from slowfast.models.uniformer import Uniformer
 from slowfast.models.uniformer_light import UniformerLight
 
@@ -83,6 +83,12 @@ def test_the_command_prints_tables_and_writes_json(what, tmp_path, capsys):
     assert "| debug/uniformer_debug 1 x 4 x 64 | bf16 |" in printed and "matrix products" in printed
     written = json.loads(out.read_text())
     assert written["what"] == what and written["threads"] == 1 and "hardware" in written
+
+
+def test_without_recipes_nothing_is_called_measured(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(command, "RECIPES", tmp_path)
+    assert cli.main(["benchmark", "operators", "--threads", "1"]) == 2
+    assert "there are no recipes in" in capsys.readouterr().err
 
 
 def test_the_command_looks_at_operators_one_by_one(capsys):
