@@ -240,6 +240,12 @@ def _model(cfg: CfgNode) -> None:
     cfg.MODEL.DROPOUT_RATE = 0.5  # without effect on UniFormer, see UNIFORMER.HEAD_DROPOUT_RATE
     cfg.MODEL.USE_CHECKPOINT = False  # recompute activations in the backward pass: less memory, more time
     cfg.MODEL.CHECKPOINT_NUM = [0, 0, 0, 0]  # in the first n blocks of each stage
+    # none | list | auto; "": list with USE_CHECKPOINT, else none. list: as CHECKPOINT_NUM says. auto: as few blocks as
+    # let a training step fit into CHECKPOINT_GB; what is computed stays the same to the bit (here)
+    cfg.MODEL.CHECKPOINT = ""
+    # GiB that weights, gradients, optimizer state and activations may take in each process, for auto; 0: what is free
+    # on its GPU, or its share of what is free on the machine, but for a tenth (here)
+    cfg.MODEL.CHECKPOINT_GB = 0.0
     # Exact formulations of the costly layers, for all of a kind; auto: the fastest for each shape, measured once and
     # kept in checkpoints (here). auto | native | channels_last | folded | summed
     cfg.MODEL.DWCONV = "auto"

@@ -84,6 +84,21 @@ STEPS = ("SOLVER.LR_POLICY", "steps_with_relative_lrs")
         (("SOLVER.CLIP_GRADIENT", "0"), "SOLVER.CLIP_GRADIENT 0 would wipe out all gradients"),
         (("SOLVER.CLIP_GRAD_VAL", "1", "SOLVER.CLIP_GRAD_L2NORM", "1"), "two ways to clip"),
         (("MODEL.USE_CHECKPOINT", "True", "MODEL.CHECKPOINT_NUM", "[0, 0, 4]"), "four numbers"),
+        (("MODEL.CHECKPOINT", "list", "MODEL.CHECKPOINT_NUM", "[0, 0, -1, 0]"), "four numbers, 0 or more"),
+        (
+            ("MODEL.CHECKPOINT", "list"),
+            r"CHECKPOINT_NUM \[0, 0, 0, 0\] says, which is nothing: write numbers",
+        ),
+        (
+            ("MODEL.CHECKPOINT", "none", "MODEL.USE_CHECKPOINT", "True"),
+            "CHECKPOINT none contradicts USE_CHECKPOINT True: write USE_CHECKPOINT False",
+        ),
+        (("MODEL.CHECKPOINT_GB", "8"), "CHECKPOINT_GB 8 is for MODEL.CHECKPOINT auto, not '': write auto"),
+        (
+            ("MODEL.CHECKPOINT", "auto", "MODEL.CHECKPOINT_GB", "-1"),
+            "CHECKPOINT_GB is -1.0; it must be 0 or more",
+        ),
+        (("MODEL.CHECKPOINT", "some"), "MODEL.CHECKPOINT is 'some'; allowed: '', 'none', 'list', 'auto'"),
         (("UNIFORMER.DEPTH", "[1, 2, 3]"), "UNIFORMER.DEPTH is .* four numbers"),
         (("UNIFORMER.MLP_RATIO", "[4, 4]"), "four of them"),
         ((*RULED, "UNIFORMER.SPLIT", "True"), "SPLIT True is not for MODEL.MODEL_NAME Uniformer_light_fp32"),
