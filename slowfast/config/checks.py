@@ -249,6 +249,11 @@ def _augmentation(cfg: CfgNode) -> Iterator[str]:
     mixup = cfg.MIXUP
     if cfg.AUG.BACKGROUND_PROB and not cfg.AUG.ENABLE:
         yield f"AUG.BACKGROUND_PROB {cfg.AUG.BACKGROUND_PROB:g} needs AUG.ENABLE True, or write 0"
+    if cfg.AUG.FUSED and cfg.DATA.ANTIALIAS:
+        yield (
+            "AUG.FUSED samples training clips at single places, DATA.ANTIALIAS averages what a pixel covers: write "
+            "AUG.FUSED False, or DATA.ANTIALIAS False where clips are not made several times smaller"
+        )
     if cfg.AUG.NUM_SAMPLE > 1 and not cfg.AUG.ENABLE:
         yield f"AUG.NUM_SAMPLE {cfg.AUG.NUM_SAMPLE} needs AUG.ENABLE True, or write AUG.NUM_SAMPLE 1"
     if not mixup.ENABLE:

@@ -65,6 +65,7 @@ STEPS = ("SOLVER.LR_POLICY", "steps_with_relative_lrs")
         (("DATA.TRAIN_JITTER_ASPECT_RELATIVE", "[0.75, 1.3]"), "ASPECT_RELATIVE needs TRAIN_JITTER_SCALES"),
         (("DATA.TRAIN_JITTER_MOTION_SHIFT", "True"), "MOTION_SHIFT needs"),
         (("AUG.NUM_SAMPLE", "2"), "AUG.NUM_SAMPLE 2 needs AUG.ENABLE True"),
+        (("AUG.FUSED", "True", "DATA.ANTIALIAS", "True"), "write AUG.FUSED False, or DATA.ANTIALIAS False"),
         (("AUG.BACKGROUND_PROB", "0.5"), "AUG.BACKGROUND_PROB 0.5 needs AUG.ENABLE True"),
         (("DATA.TEST_WHOLE_FRAME", "True"), "NUM_SPATIAL_CROPS is 3, but with DATA.TEST_WHOLE_FRAME"),
         (("MIXUP.ENABLE", "True"), "needs MODEL.LOSS_FUNC soft_cross_entropy, not cross_entropy"),
