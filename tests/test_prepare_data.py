@@ -275,6 +275,20 @@ def test_a_video_that_cannot_be_read_is_left_out_before_the_split(class_folders,
     assert all((tmp_path / "small" / path).is_file() for path in listed)
 
 
+def test_a_class_of_which_nothing_can_be_used_is_told_with_the_reason(tmp_path, prepare):
+    media = tmp_path / "media"
+    for number in range(3):
+        make_videos(media, f"a/{number}.mp4", frames=FOUR_FRAMES + number)
+    for name in ("b/0.mp4", "b/1.mp4", "a/3.mp4"):
+        write(media / name, f"no video: {name}")
+    status, out, errors = prepare("folders", media, "--out", tmp_path / "lists")
+    missing = tmp_path / "lists" / "missing.csv"
+    assert status and "'b' (0 videos in 0 groups)" in errors
+    assert f"Left out before that, see {missing}: 2 of 'b', such as 'b/0.mp4': not a readable video" in errors
+    assert "; 1 of 'a', such as 'a/3.mp4': " in errors
+    assert [line.split(",")[0] for line in lines(missing)] == ["path", "a/3.mp4", "b/0.mp4", "b/1.mp4"]
+
+
 def test_videos_are_opened_before_they_are_listed(class_folders, tmp_path, prepare):
     bad = class_folders / "jump" / "person0_bad.mp4"
     bad.write_bytes(b"no video")

@@ -101,8 +101,10 @@ def unlistable(items: Sequence[Item]) -> list[LeftOut]:
             item.path.encode()
         except UnicodeEncodeError:
             reason = "the name is not UTF-8"
-        if item.path != item.path.strip() or set("\r\n\t") & set(item.path):
-            reason = "the name begins or ends with white space, or contains a tab or line break"
+        if item.path != item.path.strip():
+            reason = "the name begins or ends with white space"
+        if set("\r\n") & set(item.path):
+            reason = "the name contains a line break"
         if reason:
             left_out.append(LeftOut(item.path, reason, item.label, item.split))
     return left_out
@@ -133,9 +135,14 @@ def write_lists(
     for split, chosen in listed.items():
         _write(folder / form.names[split], list_text(chosen, form.separator))
     write_class_names(folder, class_names)
-    _write(folder / "missing.csv", _csv(["path", "reason"], [(item.path, item.reason) for item in left_out]))
+    write_missing(folder, left_out)
     _write(folder / "counts.csv", _csv(*counts_table(listed, left_out, class_names)))
     return listed
+
+
+def write_missing(folder: Path, left_out: Sequence[LeftOut]) -> None:
+    """missing.csv of (path, reason)."""
+    _write(folder / "missing.csv", _csv(["path", "reason"], [(item.path, item.reason) for item in left_out]))
 
 
 def write_damaged(folder: Path, damaged: Sequence[tuple[str, str]]) -> None:

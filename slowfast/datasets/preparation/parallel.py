@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import connection
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -19,8 +22,8 @@ def run_all(
     """What `function` returns for every job, in the order in which they end, with a progress bar called `what`
     that counts in `unit`.
 
-    One worker works in this process. Raises ValueError for less than one, ChildProcessError if a worker process was
-    killed, and what `function` raises.
+    One worker works in this process; several end with this process, even if it is killed. Raises ValueError for less
+    than one, ChildProcessError if a worker process was killed, and what `function` raises.
     """
     if workers < 1:
         raise ValueError(f"--workers is {workers}; write 1 or more")
@@ -31,7 +34,8 @@ def _run(function: Callable[[Job], Done], jobs: Sequence[Job], workers: int) -> 
     if workers == 1 or len(jobs) < 2:
         yield from map(function, jobs)
         return
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_end_with_parent)
     try:
         for future in as_completed([pool.submit(function, job) for job in jobs]):
             yield future.result()
@@ -42,3 +46,15 @@ def _run(function: Callable[[Job], Done], jobs: Sequence[Job], workers: int) -> 
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Watch the process that started this worker and leave with it: what goes on writing would be in the way of the
+    same command given again, and a worker left alone waits for work for ever.
+    """
+    threading.Thread(target=_leave_once_alone, name="end with parent", daemon=True).start()
+
+
+def _leave_once_alone() -> None:
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -129,7 +129,8 @@ def prepare_tree(
     """Lists of a tree of class folders, with a drawn split; returns a report.
 
     Classes are numbered in the order of the folders' names, or as `classes` has them.
-    What cannot be used (copies, videos that cannot be read) is left out before the split is drawn.
+    What cannot be used (copies, videos that cannot be read) is left out before the split is drawn. Raises ValueError
+    where what remains cannot be split; missing.csv then names what was left out.
     """
     found = _open(plan)
     names, items, left_out = folders.read_tree(found.tree, found.kind, classes)
@@ -140,7 +141,13 @@ def prepare_tree(
     found.convert_or_check([item.path for item in items])
     items, refused = found.usable(items)
     left_out += [*copies, *(replace(item, split="") for item in refused)]
-    items = folders.split_items(items, folders.groups_of(items, group_by), names, shares, seed)
+    try:
+        items = folders.split_items(items, folders.groups_of(items, group_by), names, shares, seed)
+    except ValueError as error:
+        if not left_out:
+            raise
+        lists.write_missing(plan.out, left_out)
+        raise ValueError(f"{error}. {report.left_out_before(plan.out, left_out, names)}") from None
     text, written = _write(found, "", items, left_out, names)
     notes = [*report.no_classes(unused), *report.alike(names_alike(used))]
     return "\n".join([text, *notes, *_closing(found, len(names), {"": written})])

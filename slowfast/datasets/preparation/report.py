@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -50,6 +51,19 @@ def _first(left_out: Sequence[LeftOut], cause: str) -> list[str]:
         indent = "      "
     told = list(dict.fromkeys(f"{indent}{item.path}: {item.reason}" for item in left_out))
     return [*lines, *told[:_SHOWN], *([f"{indent}..."] if len(told) > _SHOWN else [])]
+
+
+def left_out_before(folder: Path, left_out: Sequence[LeftOut], class_names: Sequence[str]) -> str:
+    """What was left out before a split that then was impossible: the classes that lost most, with an example each."""
+    examples = {item.label: item for item in reversed(left_out)}
+    counts = Counter(item.label for item in left_out).most_common()
+    shown = "; ".join(
+        (f"{count} of {class_names[label]!r}" if label >= 0 else f"{count} in no class")
+        + f", such as {examples[label].path!r}: {examples[label].reason}"
+        for label, count in counts[:_SHOWN]
+    )
+    more = "; ..." if len(counts) > _SHOWN else ""
+    return f"Left out before that, see {folder / 'missing.csv'}: {shown}{more}"
 
 
 def damaged(folder: Path, number: int) -> list[str]:

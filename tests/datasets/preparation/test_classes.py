@@ -1,7 +1,6 @@
 """classes.py: names are compared by letters and digits, and the published orders hold together."""
 
 import hashlib
-import re
 from pathlib import Path
 
 import pytest
@@ -90,15 +89,8 @@ def test_orders_said_to_be_alphabetical_are():
         assert names == sorted(names, key=key), data_set
 
 
-def test_the_readme_states_lines_and_checksums_of_every_file():
-    rows = re.findall(
-        r"\| `(\w+/classes\.txt)` \| ([\d,]+) \| `(\w{64})` \|", (DATA_LISTS / "README.md").read_text()
-    )
-    stated = {name: (int(lines.replace(",", "")), digest) for name, lines, digest in rows}
-    assert stated == {
-        path.relative_to(DATA_LISTS).as_posix(): (
-            len(path.read_bytes().splitlines()),
-            hashlib.sha256(path.read_bytes()).hexdigest(),
-        )
-        for path in DATA_LISTS.glob("*/classes.txt")
-    }
+@pytest.mark.parametrize("file", sorted(DATA_LISTS.glob("*/classes.txt")), ids=lambda file: file.parent.name)
+def test_the_readme_of_a_data_set_states_lines_and_checksum(file):
+    said = f"`classes.txt` has {len(file.read_bytes().splitlines())} lines, "
+    said += f"SHA-256 `{hashlib.sha256(file.read_bytes()).hexdigest()}`."
+    assert said in (file.parent / "README.md").read_text()

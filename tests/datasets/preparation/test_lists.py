@@ -94,7 +94,22 @@ def test_paths_that_would_not_come_back_are_named():
     odd = [Item(" a.mp4", 0, "train"), Item("b\nc.mp4", 0, "train"), Item("d\udcff.mp4", 0, "train")]
     reasons = {item.path: item.reason for item in unlistable([*odd, Item("e f.mp4", 0, "train")])}
     assert set(reasons) == {item.path for item in odd}
-    assert "UTF-8" in reasons["d\udcff.mp4"] and "line break" in reasons["b\nc.mp4"]
+    assert "UTF-8" in reasons["d\udcff.mp4"] and reasons["b\nc.mp4"] == "the name contains a line break"
+    assert reasons[" a.mp4"] == "the name begins or ends with white space"
+
+
+@pytest.mark.parametrize(
+    ("data_set", "kind", "num_frames"),
+    [("k400", "videos", None), ("ucf101", "videos", None), ("ssv2", "frames", 7), ("folders", "frames", 7)],
+)
+def test_a_path_may_hold_tabs_and_the_separator(tmp_path, data_set, kind, num_frames):
+    paths = ["a\tb", "c,d", "e f", "g\t5 6", "h,\t7 8"]
+    form = list_format(data_set, kind)
+    items = [Item(path, label, "train", num_frames) for label, path in enumerate(paths)]
+    assert not unlistable(items)
+    (tmp_path / "train.csv").write_text(list_text(items, form.separator))
+    table = read_list(tmp_path / "train.csv", num_classes=5, frame_folders=kind == "frames")
+    assert [(table.name(n), table.label(n)) for n in range(len(table))] == list(zip(paths, range(5), strict=True))
 
 
 def test_an_output_folder_that_cannot_be_written_is_told_at_once(tmp_path):
