@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from logging import Logger
+
 import torch
 from torch import nn
 
 from slowfast.datasets.build import build_device_stage, videos_per_step, views_per_batch
 from slowfast.engine import evaluator, operators, precision, schedule
 from slowfast.engine import optimizer as optimizers
+from slowfast.engine.compiling import compile_forward
 from slowfast.engine.guard import NonFiniteGuard
 from slowfast.engine.session import Session
 from slowfast.engine.step import Mixing, StillBackground, TrainStep
@@ -112,6 +115,12 @@ def choose_operators(cfg, session: Session, model: nn.Module, saved: tuning.Plan
     forced = {"depthwise": cfg.MODEL.DWCONV, "linear": cfg.MODEL.LINEAR, "attention": cfg.MODEL.ATTENTION}
     machine = {"torch": session.facts["versions"]["torch"], **session.facts["hardware"]}
     return operators.choose(model, passes, device, session.log, saved=saved, forced=forced, machine=machine)
+
+
+def compile_if_wanted(cfg, model: nn.Module, log: Logger) -> None:
+    """Let the model compute through torch.compile with MODEL.COMPILE; see engine.compiling."""
+    if cfg.MODEL.COMPILE:
+        compile_forward(model, log)
 
 
 def _optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
