@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from logging import Logger
 from typing import Any
 
@@ -14,9 +15,9 @@ from torch import nn
 def compile_forward(model: nn.Module, log: Logger, backend: str | Callable = "inductor") -> None:
     """Let ``model`` compute through torch.compile from its next call on; its modules and names stay as they are.
 
-    Compiling happens at the first call in each mode, and once more when batches turn out to vary in size. If it fails
-    the model goes on uncompiled and ``log`` gets one warning with the reason. An error that the model raises
-    uncompiled too is its own, and is raised as it is. Copies of the model are not compiled.
+    Compiling happens at the first call in each mode, and once more when batches turn out to vary in size; backward is
+    compiled then too. If it fails the model goes on uncompiled and ``log`` gets one warning with the reason. An error
+    that the model raises uncompiled too is its own, and is raised as it is. Copies of the model are not compiled.
 
     The pass in which compiling fails is computed again from its start: of a model that can be compiled in parts only,
     batch norms of the parts that went well count that batch twice.
@@ -48,7 +49,8 @@ class _CompiledForward:
         if self._compiled is None:
             return self._plain(*inputs)
         try:
-            return self._compiled(*inputs)
+            with _backward_compiled_too():
+                return self._compiled(*inputs)
         except Exception as error:  # whatever a compiler may raise, or the model itself: the plain pass tells
             failure = error
         outputs = self._plain(*inputs)
@@ -63,6 +65,17 @@ class _CompiledForward:
         self._log.warning(
             "MODEL.COMPILE: the model runs uncompiled, for compiling failed: %s", _reason(error)
         )
+
+
+def _backward_compiled_too() -> AbstractContextManager:
+    """Inside, a forward pass compiles its backward as well, where a failure can still be met with the plain pass.
+
+    Else the framework compiles it when backward runs. Its older versions know no such setting.
+    """
+    from torch._functorch import config  # here, so that a version without it is met with the plain pass too
+
+    setting = "force_non_lazy_backward_lowering"
+    return config.patch(setting, True) if hasattr(config, setting) else nullcontext()
 
 
 def _reason(error: Exception) -> str:

@@ -71,10 +71,7 @@ def train(cfg) -> dict:
     model.to(session.device)
     step = build_step(cfg, session.device, distributed.wrap(model, session.device))
     progress = _start(cfg, session, model, step, getattr(loader.dataset, "class_names", None))
-    modes = ("train", "eval") if cfg.TRAIN.EVAL_PERIOD else ("train",)
-    progress.operators = choose_operators(cfg, session, model, progress.operators, *modes)
-    choose_recomputation(cfg, session, step)  # counts what plain blocks save, so before they are compiled
-    compile_if_wanted(cfg, model, session.log)
+    progress.operators = _settle(cfg, session, model, step, progress.operators)
     session.keep_config(cfg.dump())
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.TrainMonitor(
@@ -119,6 +116,18 @@ def train(cfg) -> dict:
         "unreadable": {loader.dataset.name(index): reason for index, reason in bad_videos.reasons.items()},
         "checkpoint": distributed.broadcast_object(newest and str(newest)),
     }
+
+
+def _settle(cfg, session: Session, model: nn.Module, step: TrainStep, operators: dict) -> dict:
+    """Decide how the model computes, after ``operators`` of an earlier run; returns the plan of its operators.
+
+    In this order: what is recomputed depends on what plain blocks with their operators save.
+    """
+    modes = ("train", "eval") if cfg.TRAIN.EVAL_PERIOD else ("train",)
+    plan = choose_operators(cfg, session, model, operators, *modes)
+    choose_recomputation(cfg, session, step)
+    compile_if_wanted(cfg, model, session.log)
+    return plan
 
 
 def _log_start(cfg, session: Session, model: nn.Module, loader) -> None:
