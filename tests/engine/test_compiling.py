@@ -314,6 +314,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_two_processes_are_compiled_or_not_and_agree(debug_data, tmp_path):
     """In bfloat16, with two passes a step and recomputed blocks; the test then shares its videos among both."""
     url = f"tcp://127.0.0.1:{free_port()}"
