@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from slowfast.config import load_cfg
@@ -20,6 +21,7 @@ WHAT = {
     "test": "the loader, test views",
     "train": "the loader, training clips",
 }
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=1, help="clips a forward pass or step (%(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="rounds that count, of all ways in turn (%(default)s)")
     parser.add_argument("--threads", type=int, help="of arithmetic (model: all cores; loader: 1, as a worker has)")
+    parser.add_argument(
+        "--dtype", nargs="+", choices=DTYPES, default=DTYPES[:1], help="for operators, each in these (float32)"
+    )
     parser.add_argument("--device", default="", help="cuda or cpu; unless given, cuda where there is one")
     parser.add_argument("--no-memory", action="store_true", help="leave out peak memory, a fresh process for each way")
     parser.add_argument("--videos", nargs="+", type=Path, metavar="FILE", help="for the loader; else made-up ones")
@@ -106,9 +111,10 @@ def _operators(args: argparse.Namespace, opts: list[str]):
     device, cases = _device(args), {}
     for _, cfg in _recipes(args, opts):
         built = build_model(cfg)
-        for training in (True, False):
+        for dtype, training in product(args.dtype, (True, False)):
             shape = (args.clips, *_clip_shape(cfg, training))
-            cases |= dict.fromkeys(tuning.cases(built, shape, torch.float32, device, training).values())
+            found = tuning.cases(built, shape, getattr(torch, dtype), device, training)
+            cases |= dict.fromkeys(found.values())
     results = model.operators(list(cases), device, args.rounds)
     slower = sum(one["slower"] for one in results.values())
     text = f"{model.operator_table(results)}\n\n{len(results)} operators, {slower} slower than the plain way"

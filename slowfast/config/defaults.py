@@ -72,7 +72,8 @@ def _train(cfg: CfgNode) -> None:
     cfg.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
     cfg.TRAIN.SAVE_LATEST = True  # a checkpoint after every epoch, also between periods (here)
     cfg.TRAIN.KEEP_CHECKPOINTS = 2  # newest checkpoints kept, besides the best; 0: all (here)
-    # auto | bf16 | fp16 | off (here; True and False are read as auto and off). auto: off on a CPU
+    # auto | bf16 | fp16 | off (here; True and False are read as auto and off). auto: bf16 on a GPU that has it, else
+    # fp16; on a CPU bf16 if it has AMX, else off. Results then differ between machines: write off where they must not
     cfg.TRAIN.MIXED_PRECISION = "auto"
     # Go on with the same run: "" (no), "auto" (the newest checkpoint in OUTPUT_DIR, if any) or a file (here)
     cfg.TRAIN.RESUME = ""
@@ -107,7 +108,10 @@ def _test(cfg: CfgNode) -> None:
     cfg.TEST.NUM_SPATIAL_CROPS = 3  # crops per clip: 1 (centre) or 3 (left, centre, right, or top to bottom)
     cfg.TEST.CHECKPOINT_FILE_PATH = ""  # weights to test; "": those of OUTPUT_DIR, see TEST_BEST
     cfg.TEST.TEST_BEST = False  # test best.pyth of OUTPUT_DIR instead of the newest checkpoint
-    cfg.TEST.MIXED_PRECISION = "off"  # as TRAIN.MIXED_PRECISION, for validation and test (here)
+    # As TRAIN.MIXED_PRECISION, for validation and test (here). Published scores are of float32, which off keeps. auto
+    # where it means bf16 or fp16 is faster and rounds values to 8 or 11 significant bits: videos whose two best
+    # classes score almost alike may change sides, and a test against a published score names it as a likely cause
+    cfg.TEST.MIXED_PRECISION = "off"
     # Keep scores in OUTPUT_DIR while they are made; a test that was stopped goes on after them (here)
     cfg.TEST.RESUME = False
 
@@ -255,6 +259,10 @@ def _model(cfg: CfgNode) -> None:
     cfg.MODEL.DWCONV = "auto"
     cfg.MODEL.LINEAR = "auto"  # auto | native | onednn (on a CPU, in float32) (here)
     cfg.MODEL.ATTENTION = "auto"  # auto | fused | explicit | chunked (on a CPU) (here)
+    # Compute through torch.compile, in training, validation and test: it takes minutes at the start, for each of them.
+    # Where it fails the run goes on without, and the log says why. Of the ways above onednn and chunked are not used
+    # then (here)
+    cfg.MODEL.COMPILE = False
     # Test weights whose head has more rows than there are classes with the first ones of them (here)
     cfg.MODEL.SLICE_HEAD = False
     cfg.MODEL.WEIGHTS_DIR = "path_to_models"  # folder where published names of weights are looked up (here)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from logging import Logger
+
 import torch
 from torch import nn
 
 from slowfast.datasets.build import build_device_stage, videos_per_step, views_per_batch
 from slowfast.engine import evaluator, memory, operators, precision, schedule
 from slowfast.engine import optimizer as optimizers
+from slowfast.engine.compiling import compile_forward
 from slowfast.engine.guard import NonFiniteGuard
 from slowfast.engine.session import Session
 from slowfast.engine.step import Mixing, StillBackground, TrainStep
@@ -119,6 +122,12 @@ def choose_recomputation(cfg, session: Session, step: TrainStep) -> None:
         memory.choose(
             step.model, step.optimizer, _clips(cfg, "train"), step.dtype, session.device, session.log, wanted
         )
+
+
+def compile_if_wanted(cfg, model: nn.Module, log: Logger) -> None:
+    """Let the model compute through torch.compile with MODEL.COMPILE; see engine.compiling."""
+    if cfg.MODEL.COMPILE:
+        compile_forward(model, log)
 
 
 def _clips(cfg, mode: str) -> tuple[int, ...]:

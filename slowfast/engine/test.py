@@ -7,8 +7,8 @@ import torch
 
 from slowfast.datasets import sampling
 from slowfast.datasets.build import build_dataset, build_loader, clip_counts, views_per_batch
-from slowfast.engine import chance, evaluator, monitor, partial, results, weights
-from slowfast.engine.build import choose_operators, evaluate, tensorboard_dir
+from slowfast.engine import chance, compiling, evaluator, monitor, partial, precision, results, weights
+from slowfast.engine.build import choose_operators, compile_if_wanted, evaluate, tensorboard_dir
 from slowfast.engine.chance import ChanceWatch
 from slowfast.engine.partial import PartialSink
 from slowfast.engine.session import Session, open_session
@@ -58,6 +58,8 @@ def test(cfg) -> dict:
     session.log.info("%d batch norms and layer scales became part of their neighbours", fold(model))
     model.to(session.device)
     plan = choose_operators(cfg, session, model, saved, "eval")
+    compile_if_wanted(cfg, model, session.log)
+    session.log.info("precision %s", precision.describe(cfg.TEST.MIXED_PRECISION, session.device))
     session.keep_config(cfg.dump())
     sink = _sink(cfg, session, model, loader.dataset, plan)
     if sink is not None:
@@ -78,7 +80,8 @@ def test(cfg) -> dict:
     evaluation = evaluate(cfg, session.device, model, loader, progress, sink)
     if evaluation is None:
         return {}
-    summary = _write(cfg, session, path, evaluation, loader.dataset, unlabelled, classes, plan)
+    facts = {"operators": plan, "compiled": compiling.is_compiled(model)}
+    summary = _write(cfg, session, path, evaluation, loader.dataset, unlabelled, classes, facts)
     if sink is not None:
         sink.remove()
     board.end(evaluator.errors(summary["video"]))
@@ -156,7 +159,7 @@ def _write(
     dataset,
     unlabelled: str,
     classes: ClassMatch,
-    plan: dict,
+    facts: dict,
 ) -> dict:
     """Records to results.json, predictions.csv, scores.npz and maybe submission.csv; the content of the first."""
     records = evaluation.records.of_views(range(dataset.views_per_video))
@@ -184,7 +187,7 @@ def _write(
         "median_num_frames": median_frames(getattr(getattr(dataset, "table", None), "frame_counts", None)),
         "class_order": {"kind": classes.kind, "said": classes.said},
         "warnings": _warnings(cfg, scored, dataset, unlabelled),
-        "operators": plan,
+        **facts,
         "recipe": cfg.RECIPE,
         "checkpoint": str(path),
         "lists": cfg.DATA.PATH_TO_DATA_DIR,

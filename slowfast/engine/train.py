@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from slowfast.datasets.build import build_loaders, preprocessing, videos_per_step
-from slowfast.engine import data_wait, evaluator, monitor, weights
+from slowfast.engine import data_wait, evaluator, monitor, precision, weights
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.bad_videos import BadVideos
 from slowfast.engine.build import (
     build_step,
     choose_operators,
     choose_recomputation,
+    compile_if_wanted,
     describe_rate,
     evaluate,
     learning_rate,
@@ -70,9 +71,7 @@ def train(cfg) -> dict:
     model.to(session.device)
     step = build_step(cfg, session.device, distributed.wrap(model, session.device))
     progress = _start(cfg, session, model, step, getattr(loader.dataset, "class_names", None))
-    modes = ("train", "eval") if cfg.TRAIN.EVAL_PERIOD else ("train",)
-    progress.operators = choose_operators(cfg, session, model, progress.operators, *modes)
-    choose_recomputation(cfg, session, step)
+    progress.operators = _settle(cfg, session, model, step, progress.operators)
     session.keep_config(cfg.dump())
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.TrainMonitor(
@@ -83,7 +82,7 @@ def train(cfg) -> dict:
     )
     val_board.best = {f"min_{name}": value for name, value in evaluator.errors(progress.best).items()}
     bad_videos = BadVideos(loader.dataset.name, cfg.DATA.MAX_BAD_FRACTION, session.log)
-    _log_start(cfg, session, model, loader, step.dtype)
+    _log_start(cfg, session, model, loader)
 
     rate = partial(learning_rate, cfg)
     save = partial(_save, cfg, session, model, step, progress, loader)
@@ -119,7 +118,19 @@ def train(cfg) -> dict:
     }
 
 
-def _log_start(cfg, session: Session, model: nn.Module, loader, dtype: torch.dtype | None) -> None:
+def _settle(cfg, session: Session, model: nn.Module, step: TrainStep, operators: dict) -> dict:
+    """Decide how the model computes, after ``operators`` of an earlier run; returns the plan of its operators.
+
+    In this order: what is recomputed depends on what plain blocks with their operators save.
+    """
+    modes = ("train", "eval") if cfg.TRAIN.EVAL_PERIOD else ("train",)
+    plan = choose_operators(cfg, session, model, operators, *modes)
+    choose_recomputation(cfg, session, step)
+    compile_if_wanted(cfg, model, session.log)
+    return plan
+
+
+def _log_start(cfg, session: Session, model: nn.Module, loader) -> None:
     videos = videos_per_step(cfg)
     session.log.info(
         "%d training videos, %d steps an epoch of %d videos (%d clips), precision %s",
@@ -127,7 +138,7 @@ def _log_start(cfg, session: Session, model: nn.Module, loader, dtype: torch.dty
         len(loader),
         videos,
         videos * cfg.AUG.NUM_SAMPLE,
-        dtype or torch.float32,
+        precision.describe(cfg.TRAIN.MIXED_PRECISION, session.device),
     )
     session.log.info("highest learning rate (@ videos a step): %s", describe_rate(cfg))
     if cfg.LOG_MODEL_INFO and session.is_main:

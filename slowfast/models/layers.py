@@ -34,20 +34,16 @@ class Stochastic(nn.Module):
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"a drop rate must be in [0, 1), got {rate}")
         self.rate = rate
-        self.step_seed: int | None = None
-        self._generators: dict[torch.device, torch.Generator] = {}
+        self.step_seed: Tensor | None = None  # int64 (), on the CPU
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4g}"
 
     def keep_mask(self, shape: Sequence[int], like: Tensor, draw: int = 0) -> Tensor:
         """A mask of `shape`: 1 where kept, 0 where dropped; dtype and device of `like`."""
-        generator = None
         if self.step_seed is not None:
-            if like.device not in self._generators:
-                self._generators[like.device] = torch.Generator(like.device)
-            generator = self._generators[like.device].manual_seed(derive(self.step_seed, draw))
-        uniform = torch.rand(shape, generator=generator, device=like.device)
+            return ops.seeded_mask(self.step_seed, draw, shape, self.rate, like.dtype, like.device)
+        uniform = torch.rand(shape, generator=None, device=like.device)
         return (uniform >= self.rate).to(like.dtype)
 
 
@@ -78,7 +74,7 @@ def set_step_seed(model: nn.Module, seed: int) -> None:
     """Make all masks of the coming forward pass a function of `seed` and of a layer's place in the model."""
     layers = (module for module in model.modules() if isinstance(module, Stochastic))
     for index, layer in enumerate(layers):
-        layer.step_seed = derive(seed, index)
+        layer.step_seed = torch.tensor(derive(seed, index), device="cpu")
 
 
 class Tunable(nn.Module):
@@ -355,6 +351,8 @@ def recomputed(block: nn.Module, tokens: Tensor, state: Any) -> tuple[Tensor, An
 
     The second run leaves batch-norm statistics alone (the published code updates them twice in such blocks).
     """
+    if torch.compiler.is_compiling():  # compilers know no such contexts, and repeat no writing to buffers
+        return checkpoint(block, tokens, state, use_reentrant=False)
     stochastic = [module for module in block.modules() if isinstance(module, Stochastic)]
     return checkpoint(
         block,

@@ -91,6 +91,34 @@ def test_without_recipes_nothing_is_called_measured(monkeypatch, tmp_path, capsy
     assert "there are no recipes in" in capsys.readouterr().err
 
 
+def test_operators_are_measured_in_each_dtype_asked_for(monkeypatch, tmp_path, capsys):
+    asked = []
+    monkeypatch.setattr(model, "operators", lambda cases, device, rounds: asked.extend(cases) or {})
+    words = ["benchmark", "operators", "--cfg", DEBUG, "--threads", "1", *SMALL]
+    assert cli.main([*words, "--dtype", "bfloat16"]) == 0
+    halves = list(asked)
+    assert "depthwise 1x2x16x16x8 k5x5x5 bfloat16 cpu-1 train" in halves and "float32" not in " ".join(halves)
+    asked.clear()
+    assert cli.main([*words, "--dtype", "float32", "bfloat16"]) == 0
+    assert {case.replace(" float32 ", " bfloat16 ") for case in asked} == set(halves)
+    assert len(asked) == 2 * len(halves)
+
+
+def test_a_case_in_half_precision_has_a_row_of_its_own():
+    trained = ("depthwise 1x2x8x8x8 k3x3x3", "linear 64x8x8", "mlp 64x8x16")
+    cases = [*(f"{sizes} bfloat16 cpu-1 train" for sizes in trained), "attention 1x16x2x4 bfloat16 cpu-1 eval"]
+    outcome = model.operators(cases, CPU, rounds=1)
+    rows = model.operator_table(outcome).splitlines()[2:]
+    assert len(rows) == 4 and all(" bfloat16 " in row for row in rows)
+    assert all(one[name]["median_ms"] > 0 for one in outcome.values() for name in ("plain", "ours"))
+
+
+def test_an_unknown_dtype_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["benchmark", "operators", "--dtype", "int8"])
+    assert "choose from" in (said := capsys.readouterr().err) and "bfloat16" in said
+
+
 def test_the_command_looks_at_operators_one_by_one(capsys):
     status = cli.main(["benchmark", "operators", "--cfg", DEBUG, "--rounds", "3", "--threads", "1", *SMALL])
     printed = capsys.readouterr().out

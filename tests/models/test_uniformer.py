@@ -1,6 +1,7 @@
 """UniFormer, all variants, against the reference implementation; what S and B promise besides."""
 
 import copy
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from slowfast.models.layers import set_step_seed
+from slowfast.models import ops, tuning
+from slowfast.models.folding import fold
+from slowfast.models.layers import DepthwiseConv, set_step_seed
 from slowfast.models.uniformer import Uniformer, UniformerBase, drop_path_rates
 from slowfast.models.uniformer_light import LightState, UniformerLight
 
@@ -128,6 +131,86 @@ def test_training_step_matches_the_reference(form: str, layout: torch.memory_for
     for name, gradient in (("head.weight", model.head.weight.grad), ("patch_embed1", stem_gradient(model))):
         expected = golden[f"grad/{name}"]
         torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
+
+
+# How far bfloat16 may lie from reference values of float32, by form: evaluation logits by norm, loss, gradient norm of
+# all, gradient norms of each parameter over that of all, running statistics. All ways lie within two thirds of it; in
+# light models and evaluation other tokens are kept, for their scores are almost alike.
+HALF = {
+    "joint": (0.06, 0.01, 0.05, 0.02, 0.04),
+    "split": (0.12, 0.02, 0.12, 0.06, 0.1),
+    "std": (0.06, 0.02, 0.13, 0.08, 0.05),
+    "ckpt": (0.06, 0.01, 0.05, 0.02, 0.04),
+    "light": (0.4, 0.02, 0.12, 0.06, 0.1),
+}
+SINGLE = (1e-4, 1e-5, 1e-5, 1e-5, 1e-4)
+EACH_WAY_ONCE = [
+    ("native", "native", "fused"),
+    ("channels_last", "onednn", "chunked"),
+    ("folded", "native", "explicit"),
+    ("summed", "onednn", "chunked"),
+]
+PATHS = [("joint", *ways) for ways in product(ops.CONVOLUTION_WAYS, ops.LINEAR_WAYS, ops.ATTENTION_WAYS)]
+PATHS += [(form, *ways) for form in FORMS if form != "joint" for ways in EACH_WAY_ONCE]
+
+
+def force(model: UniformerBase, golden: dict[str, torch.Tensor], dtype: torch.dtype, *ways: str) -> None:
+    """Let MODEL.DWCONV, LINEAR and ATTENTION be these, in training and evaluation."""
+    cpu, forced = torch.device("cpu"), dict(zip(("depthwise", "linear", "attention"), ways, strict=True))
+    for training in (True, False):
+        found = tuning.cases(model, tuple(golden["input"].shape), dtype, cpu, training)
+        plan, measured = tuning.complete({}, list(found.values()), cpu, forced)
+        assert not measured
+        tuning.apply(model, found, plan)
+
+
+def assert_golden(model: UniformerBase, golden: dict[str, torch.Tensor], dtype: torch.dtype, bounds) -> None:
+    """Logits of evaluation, plain and folded, then loss, statistics and all gradients of a training step."""
+    of_logits, of_loss, of_total, of_each, of_buffers = bounds
+    total, expected = golden["grad_norm_total"].item(), golden["eval/logits"]
+    evaluated = [copy.deepcopy(model).eval() for _ in range(2)]
+    assert fold(evaluated[1])
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        with torch.no_grad():
+            found = [one(golden["input"]) for one in evaluated]
+        heads = model.train()(golden["input"])
+    for logits in found:
+        assert (logits.float() - expected).norm() <= of_logits * expected.norm()
+    heads = heads if isinstance(heads, tuple) else (heads,)
+    loss = sum(F.cross_entropy(logits.float(), golden["labels"]) for logits in heads) / len(heads)
+    assert loss.item() == pytest.approx(golden["train/loss"].item(), rel=of_loss)
+    loss.backward()
+    for name, value in part(golden, "bn_after/").items():
+        assert (model.get_buffer(name) - value).double().norm() <= of_buffers * value.double().norm(), name
+    norms = {name: parameter.grad.norm().item() for name, parameter in model.named_parameters()}
+    assert torch.tensor(list(norms.values())).norm().item() == pytest.approx(total, rel=of_total)
+    for name, norm in part(golden, "grad_norm/").items():
+        assert norms[name] == pytest.approx(norm.item(), rel=0, abs=of_each * total), name
+    if dtype == torch.float32:
+        for name, gradient in (("head.weight", model.head.weight.grad), ("patch_embed1", stem_gradient(model))):
+            truth = golden[f"grad/{name}"]
+            assert (gradient - truth).norm() <= 1e-4 * truth.norm(), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("form", "depthwise", "linear", "attention"), PATHS)
+def test_reference_values_hold_on_every_path(form, depthwise, linear, attention, dtype) -> None:
+    golden = load(form)
+    model = tiny(form, golden)
+    force(model, golden, dtype, depthwise, linear, attention)
+    assert_golden(model, golden, dtype, SINGLE if dtype == torch.float32 else HALF[form])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("way", ops.KERNEL_GRADIENT_WAYS)
+def test_reference_values_hold_with_every_gradient_of_a_kernel(way: str, dtype: torch.dtype) -> None:
+    """MODEL.DWCONV auto may choose any for any kernel, and the gradient of tokens another way than the forward pass."""
+    golden = load("joint")
+    model = tiny("joint", golden)
+    for layer in model.modules():
+        if isinstance(layer, DepthwiseConv):
+            layer.ways = {True: ops.DepthwiseWay("summed", "folded", way), False: ops.DepthwiseWay()}
+    assert_golden(model, golden, dtype, SINGLE if dtype == torch.float32 else HALF["joint"])
 
 
 def stem_gradient(model: UniformerBase) -> torch.Tensor:

@@ -16,6 +16,7 @@ from slowfast.models.ops.depthwise import (
     depthwise_conv3d,
 )
 from slowfast.models.ops.layout import channels_first, channels_last, without_autocast
+from slowfast.models.ops.masks import seeded_mask
 from slowfast.models.ops.patches import batch_norm, patch_conv3d
 from slowfast.models.ops.self_attention import (
     ATTENTION_WAYS,
@@ -44,5 +45,6 @@ __all__ = [
     "mlp",
     "patch_conv3d",
     "pointwise",
+    "seeded_mask",
     "without_autocast",
 ]

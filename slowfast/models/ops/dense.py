@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
-from slowfast.models.ops.layout import compute_dtype, is_traced
+from slowfast.models.ops.layout import compute_dtype, is_exported, is_traced
 
 LINEAR_WAYS = ("native", "onednn")
 _IMAGES = 16
@@ -46,7 +46,7 @@ def mlp(
 
     Backward keeps the values before GELU alone and computes those after it again: they are the largest of a block.
     """
-    if is_traced():
+    if is_exported():
         return F.linear(F.gelu(F.linear(rows, weight1, bias1)), weight2, bias2)
     way = "onednn" if _takes_onednn(rows, way) else "native"
     if torch.is_grad_enabled():

@@ -26,7 +26,7 @@ from slowfast.models.ops.layout import (
     channels_first,
     channels_last,
     compute_dtype,
-    is_traced,
+    is_exported,
     without_autocast,
 )
 
@@ -51,7 +51,7 @@ def depthwise_conv3d(
     unknown way.
     """
     _check(way)
-    if is_traced():
+    if is_exported():
         return _traced(tokens, weight, bias)
     dtype = compute_dtype(tokens)
     tokens, weight = tokens.to(dtype), weight.to(dtype)

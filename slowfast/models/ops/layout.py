@@ -34,5 +34,11 @@ def compute_dtype(values: Tensor) -> torch.dtype:
 
 
 def is_traced() -> bool:
-    """Whether a tracer or compiler looks on, which must see the framework's own operators."""
+    """Whether a tracer, exporter or compiler looks on: oneDNN cannot be called past it, and it unrolls loops."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
+def is_exported() -> bool:
+    """Whether a tracer or exporter looks on, which must see the framework's own operators, one for a layer."""
+    is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # since torch 2.7
+    return torch.jit.is_tracing() or is_exporting()
