@@ -17,6 +17,7 @@ from slowfast.utils.atomic import replace_file
 from slowfast.utils.logging import get_logger
 
 FOLDER = "checkpoints"
+KEEP_STEPS = 2  # checkpoints in the middle of an epoch: the newest, and one in case that is damaged
 _NOT_THE_CONTENT = (FileNotFoundError, PermissionError, MemoryError)  # errors that are not the file's fault
 _SCALARS = (str, int, float, bool, type(None))
 
@@ -24,6 +25,11 @@ _SCALARS = (str, int, float, bool, type(None))
 def epoch_path(output_dir: str | os.PathLike, epoch_done: int) -> Path:
     """File of the state after `epoch_done` epochs; names and folder are those of PySlowFast."""
     return Path(output_dir) / FOLDER / f"checkpoint_epoch_{epoch_done:05d}.pyth"
+
+
+def step_path(output_dir: str | os.PathLike, steps_done: int) -> Path:
+    """File of the state after `steps_done` steps, in the middle of an epoch."""
+    return Path(output_dir) / FOLDER / f"checkpoint_step_{steps_done:08d}.pyth"
 
 
 def best_path(output_dir: str | os.PathLike) -> Path:
@@ -82,17 +88,18 @@ def newest(folder: str | os.PathLike) -> Path | None:
 
 
 def prune(folder: str | os.PathLike, keep: int) -> list[Path]:
-    """Delete all but the newest `keep` epoch files (0 keeps all); returns what was deleted.
+    """Delete all but the newest `keep` epoch files (0 keeps all) and the step files worth keeping; returns them.
 
-    Only readable `checkpoint_epoch_*.pyth` files count; the best one and foreign files stay.
+    Of step files the newest KEEP_STEPS after the newest epoch file are worth it. Only readable files of these names
+    count; the best one and foreign files stay.
     """
-    if keep == 0:
-        return []
-    surplus = [path for _, path in _by_step(Path(folder).glob("checkpoint_epoch_*.pyth"))[:-keep]]
-    for path in [
-        *surplus,
-        *Path(folder).glob(".*.pyth.*.tmp"),
-    ]:  # and what saves that were killed left behind
+    folder = Path(folder)
+    epochs, steps = (_by_step(folder.glob(f"checkpoint_{kind}_*.pyth")) for kind in ("epoch", "step"))
+    newest_epoch = epochs[-1][0] if epochs else -1
+    later = [path for step, path in steps if step > newest_epoch]
+    surplus = [path for _, path in epochs[:-keep]] if keep else []
+    surplus += [path for _, path in steps if path not in later[-KEEP_STEPS:]]
+    for path in [*surplus, *folder.glob(".*.pyth.*.tmp")]:  # and what saves that were killed left behind
         path.unlink(missing_ok=True)
     return surplus
 

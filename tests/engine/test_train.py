@@ -81,8 +81,9 @@ def test_a_checkpoint_says_all_and_holds_tensors_and_builtins_only(finished):
     cfg, result, folder = finished
     saved = checkpoint.load(result["checkpoint"])
     assert set(saved) == {
-        "format", "epoch", "global_step", "batch_in_epoch", "global_batch", "model_state", "optimizer_state",
-        "scaler_state", "best", "cfg", "operators", "class_names", "preprocessing", "versions",
+        "format", "epoch", "global_step", "batch_in_epoch", "so_far", "global_batch", "train_list", "model_state",
+        "optimizer_state", "scaler_state", "guard", "best", "origin", "cfg", "operators", "class_names",
+        "preprocessing", "versions",
     }  # fmt: skip
     assert (saved["epoch"], saved["global_step"], saved["batch_in_epoch"], saved["global_batch"]) == (
         1,
