@@ -6,6 +6,8 @@ which order the views were computed.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from torch import nn
 from slowfast.engine import metrics, precision
 from slowfast.utils import distributed
 
+DUMMY_LISTS = re.compile(r"^unlabelled\.|_test_split\.")  # of tools/prepare_data.py; published, for Something-Something
 MIN_ALIKE = 20  # videos with one and the same label that are not taken for labelled any more
 
 
@@ -190,12 +193,13 @@ def measure(
     return {f"top{k}": 100.0 * int(count) / len(scores) for k, count in hits.items()}
 
 
-def why_unlabelled(labels: Iterable, has_labels: bool | str, num_classes: int) -> str:
+def why_unlabelled(labels: Iterable, has_labels: bool | str, num_classes: int, list_path: str = "") -> str:
     """ "" if accuracy can be measured with these labels of a test list, else the reason in one line.
 
     ``has_labels`` is TEST.HAS_LABELS. auto takes labels for dummies when ``MIN_ALIKE`` videos or more all have the
-    same one: so the published test list of Something-Something comes, whose owners keep the true labels. No more
-    labels are taken than it needs to see two different ones.
+    same one: so the published test list of Something-Something comes, whose owners keep the true labels. Fewer are
+    enough in a list that is named as such lists are (DUMMY_LISTS). No more labels are taken than it needs to see two
+    different ones.
     """
     if has_labels is False:
         return "TEST.HAS_LABELS is False: the labels of the test list are not true ones"
@@ -206,7 +210,7 @@ def why_unlabelled(labels: Iterable, has_labels: bool | str, num_classes: int) -
         first = label if count == 1 else first
         if label != first:
             return ""
-    if count < MIN_ALIKE:
+    if count < (1 if DUMMY_LISTS.search(os.path.basename(list_path)) else MIN_ALIKE):
         return ""
     return (
         f"all {count} videos of the test list have the label {first}, which is taken for a dummy "

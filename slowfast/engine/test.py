@@ -147,7 +147,8 @@ def _checkpoint_path(cfg, session: Session) -> str:
 
 def _why_unlabelled(cfg, dataset) -> str:
     labels = (dataset.label(index) for index in range(len(dataset)))
-    return evaluator.why_unlabelled(labels, cfg.TEST.HAS_LABELS, cfg.MODEL.NUM_CLASSES)
+    path = getattr(dataset, "list_path", "")
+    return evaluator.why_unlabelled(labels, cfg.TEST.HAS_LABELS, cfg.MODEL.NUM_CLASSES, path)
 
 
 def _write(

@@ -18,6 +18,7 @@ from slowfast.engine.bad_videos import BadVideos
 from slowfast.engine.build import (
     build_step,
     choose_operators,
+    choose_recomputation,
     describe_rate,
     evaluate,
     learning_rate,
@@ -60,6 +61,7 @@ def train(cfg) -> dict:
     progress = _start(cfg, session, model, step, loader)
     modes = ("train", "eval") if cfg.TRAIN.EVAL_PERIOD else ("train",)
     progress.operators = choose_operators(cfg, session, model, progress.operators, *modes)
+    choose_recomputation(cfg, session, step)
     session.keep_config(cfg.dump())
     # Beside what the folder holds already, where nothing is to be resumed; else in place of what came later
     position = monitor.Position(progress.global_step, progress.steps_in_epoch < len(loader))

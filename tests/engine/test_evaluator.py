@@ -83,6 +83,22 @@ def test_dummy_labels_are_recognised(labels, has_labels, num_classes, said):
     assert re.search(said, reason) if said else reason == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "labels", "dummies"),
+    [
+        ("unlabelled.csv", [0, 0], True),
+        ("somesomev1_rgb_test_split.txt", [0], True),
+        ("unlabelled.csv", [0, 1], False),
+        ("unlabelled.csv", [], False),
+        ("test.csv", [0, 0], False),
+        ("unlabelled_before.csv", [0, 0], False),
+    ],
+)
+def test_few_labels_alike_are_dummies_in_a_list_named_so(name, labels, dummies):
+    reason = evaluator.why_unlabelled(labels, "auto", 174, f"/lists/{name}")
+    assert reason.startswith(f"all {len(labels)} videos") if dummies else reason == ""
+
+
 def test_no_more_labels_are_taken_than_it_takes_to_tell():
     labels = iter(range(1000))
     assert evaluator.why_unlabelled(labels, "auto", 1000) == ""
