@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing import connection
 from typing import Any
 
 import torch
@@ -147,16 +148,16 @@ def _spawn(place: _Place, processes: int, num_shards: int, function: Callable[..
         _serve(place.init_method)
     errors = multiprocessing.get_context("spawn").SimpleQueue()
     context = multiprocessing.spawn(_child, (place, errors, function, args), nprocs=processes, join=False)
+    codes: dict[int, int | None] = {}
     with stopping.heeded():
         try:
-            _wait(context)
+            codes = dict(enumerate(_wait(context.processes), start=place.rank))
+            while not context.join(grace_period=GRACE_SECONDS):
+                pass
         except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as failure:
-            codes = {place.rank + index: process.exitcode for index, process in enumerate(context.processes)}
             reports = []
             while not errors.empty():
                 reports.append(errors.get())
-            if stopping.asked() and not reports:
-                raise stopping.Stopped(stopping.asked(), "before it began") from None
             raise _error_of_children(codes, reports, failure) from None
         except KeyboardInterrupt:  # the second one
             for process in context.processes:
@@ -164,14 +165,16 @@ def _spawn(place: _Place, processes: int, num_shards: int, function: Callable[..
             raise
 
 
-def _wait(context: Any) -> None:
-    """Wait for spawned processes to end, and hand on that they are asked to stop."""
+def _wait(processes: Sequence[Any]) -> list[int | None]:
+    """Exit codes once all have ended or one has failed (None: still running); hands on what asks to stop till then."""
     told = False
-    while not context.join(LOOK_SECONDS, GRACE_SECONDS):
+    while None in (codes := [process.exitcode for process in processes]) and not any(codes):
+        connection.wait([process.sentinel for process in processes if process.exitcode is None], LOOK_SECONDS)
         if stopping.asked() and not told:
             told = True
-            for process in context.processes:
+            for process in processes:
                 process.terminate()  # not SIGINT, which a terminal has sent them already: two of them would kill
+    return codes
 
 
 def _child(index: int, place: _Place, errors: Any, function: Callable[..., Any], args: tuple) -> None:
@@ -192,21 +195,24 @@ def _child(index: int, place: _Place, errors: Any, function: Callable[..., Any],
 
 
 def _error_of_children(codes: dict[int, int | None], reports: list[tuple], failure: Exception) -> Exception:
-    """What to raise after exit codes by rank and reports (rank, kind, message, traceback) of the children.
+    """What to raise after reports (rank, kind, message, trace) and exit codes by rank, as the first failure found them.
 
     The first to report brought the others down, unless one could not report because the system killed it.
     """
     reported = {rank for rank, *_ in reports}  # such a process may still abort on its way out
     for rank, code in codes.items():
-        stopped = code == -signal.SIGTERM  # because of another
-        if code is not None and code < 0 and not stopped and rank not in reported:
+        if code is not None and code < 0 and -code not in stopping.SIGNALS and rank not in reported:
             name = signal.Signals(-code).name
             return RuntimeError(f"process {rank} was killed by {name}; SIGKILL often means too little memory")
+    asked = stopping.asked()
+    if not reports and asked:
+        return stopping.Stopped(asked, "before it began")
     if not reports:
         return RuntimeError(f"a process ended without a word: {failure}")
     rank, kind, message, trace = reports[0]
     if kind == _STOPPED:
-        return stopping.Stopped(*message)
+        signum, where = message
+        return stopping.Stopped(asked or signum, where)
     for error in _PLAIN_ERRORS:
         if error.__name__ == kind:
             return error(f"process {rank}: {message}")

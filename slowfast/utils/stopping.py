@@ -6,6 +6,7 @@ asks; a second SIGINT leaves at once.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -63,14 +64,14 @@ def asked() -> int:
 def leave_to_parent() -> None:
     """From now on SIGNALS do not end this process, a helper, but for a SIGTERM that its parent sends.
 
-    To be called before the process starts threads. Where the system cannot tell senders (not Linux), SIGTERM keeps
-    its effect.
+    To be called in a process of `multiprocessing`, before it starts threads. Where the system cannot tell senders
+    (not Linux), SIGTERM keeps its effect.
     """
     for number in set(SIGNALS) - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_obey, args=(multiprocessing.parent_process().pid,), daemon=True).start()
 
 
 def _obey(parent: int) -> None:
