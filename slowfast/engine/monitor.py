@@ -159,9 +159,15 @@ class TrainMonitor:
         self._max_epoch = max_epoch
         self._now = clock
 
-    def start_epoch(self, epoch: int, earlier: Mapping[str, Any] | None = None) -> None:
-        """Begin epoch `epoch` (from 0), or go on with it after the steps that `state` told of."""
+    def start_epoch(
+        self, epoch: int, earlier: Mapping[str, Any] | None = None, *, steps_before: int | None = None
+    ) -> None:
+        """Begin epoch `epoch` (from 0), or go on with it after the steps that `state` told of.
+
+        `steps_before` are those of the run before the epoch, unless all epochs were alike.
+        """
         self._epoch = epoch
+        self._steps_before = epoch * self._steps_per_epoch if steps_before is None else steps_before
         self._steps = _unpacked(earlier or {})
         self._num_read = len(self._steps)
         self._bar = ProgressBar(
@@ -181,10 +187,11 @@ class TrainMonitor:
         self._recorder.flush()
         return _packed(self._steps)
 
-    def draw_again(self, epoch: int, earlier: Mapping[str, Any]) -> None:
-        """Draw the last step of an epoch that `state` told of once more, where going back has hidden it."""
-        self._epoch = epoch
-        self._draw(_unpacked(earlier)[-1:])
+    def draw_again(self, global_step: int, earlier: Mapping[str, Any]) -> None:
+        """Draw the last step that `state` told of once more, where going back to after it has hidden it."""
+        steps = _unpacked(earlier)
+        self._steps_before = global_step - len(steps)
+        self._draw(steps[-1:])
 
     def data_ready(self) -> None:
         """The batch has arrived: the time since the last step was spent waiting for it."""
@@ -245,7 +252,7 @@ class TrainMonitor:
         last, taken = steps[-1], [step for step in steps if not step.skipped]
         seconds, wait = sum(step.seconds for step in steps), sum(step.wait_seconds for step in steps)
         pace = statistics.fmean(step.seconds for step in self._steps)
-        global_step = self._global_step(last)
+        steps_left = (self._max_epoch - self._epoch) * self._steps_per_epoch - last.number
         return {
             "_type": kind,
             "epoch": f"{self._epoch + 1}/{self._max_epoch}",
@@ -253,16 +260,16 @@ class TrainMonitor:
             "dt_data": wait / len(steps),
             "dt_net": (seconds - wait) / len(steps),
             "data_wait": wait / seconds if seconds > 0 else 0.0,
-            "eta": _duration(pace * (self._max_epoch * self._steps_per_epoch - global_step)),
+            "eta": _duration(pace * steps_left),
             **{name: average(taken, name) for name in _MEASURES if last.values[name] is not None},
             "lr": last.lr,
-            "global_step": global_step,
+            "global_step": self._global_step(last),
             "skipped_steps": sum(step.skipped for step in self._steps),
             "gpu_mem": environment.gpu_memory_peak(),
         }
 
     def _global_step(self, step: _Step) -> int:
-        return self._epoch * self._steps_per_epoch + step.number
+        return self._steps_before + step.number
 
     def _read(self) -> list[_Step]:
         """Make floats of the values not read so far, in one reduction and one wait for the device."""

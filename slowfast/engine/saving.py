@@ -56,6 +56,7 @@ class Pauses:
     def saved(self) -> None:
         """A checkpoint has just been written."""
         self._last = self._now()
+        self._vote.forget()  # it may say that this checkpoint is due
 
     def after(self, global_step: int) -> Pause:
         """What is due after step ``global_step``, counted from 1."""
@@ -69,7 +70,8 @@ class Pauses:
 class Saver:
     """Writes the checkpoints of a run, on rank 0, and ends the run where a signal asked for it.
 
-    payload: what a checkpoint holds now. keep: as in checkpoint.prune. All ranks make one and call it alike.
+    payload: what a checkpoint holds now. keep: as in checkpoint.prune. All ranks make one and call it alike. Raises
+    OSError where one cannot be written, on rank 0 alone.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class Saver:
         self._progress, self._board, self._payload, self._pauses = progress, board, payload, pauses
         self._output_dir, self._steps_per_epoch, self._keep = output_dir, steps_per_epoch, keep
         self._saved_at = self._position()
+        if distributed.is_main():
+            checkpoint.sweep(output_dir)
 
     def save_epoch(self) -> None:
         """The state after an epoch and its validation."""
@@ -137,8 +141,12 @@ class Saver:
 
     def _save(self, path: Path) -> None:
         if distributed.is_main():
-            checkpoint.save(self._payload(), path)
-            checkpoint.prune(self._output_dir / checkpoint.FOLDER, self._keep)
+            try:
+                checkpoint.save(self._payload(), path)
+            except OSError as error:
+                step, _ = self._saved_at
+                raise OSError(f"{error}. The same command goes on after step {step}, saved before") from error
+            checkpoint.prune(self._output_dir / checkpoint.FOLDER, self._keep, spare=path)
         self._pauses.saved()
 
     def _position(self) -> tuple[int, int]:

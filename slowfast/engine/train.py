@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from slowfast.datasets.build import build_loaders, preprocessing, videos_per_step
-from slowfast.engine import data_wait, evaluator, monitor, weights
+from slowfast.engine import data_wait, evaluator, monitor, resuming, weights
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.bad_videos import BadVideos
 from slowfast.engine.build import (
@@ -63,16 +60,7 @@ def train(cfg) -> dict:
     progress.operators = choose_operators(cfg, session, model, progress.operators, *modes)
     choose_recomputation(cfg, session, step)
     session.keep_config(cfg.dump())
-    # Beside what the folder holds already, where nothing is to be resumed; else in place of what came later
-    position = monitor.Position(progress.global_step, progress.steps_in_epoch < len(loader))
-    recorder = session.recorder(tensorboard_dir(cfg), position if cfg.TRAIN.RESUME else None)
-    board = monitor.TrainMonitor(
-        recorder, log_period=cfg.LOG_PERIOD, steps_per_epoch=len(loader), max_epoch=cfg.SOLVER.MAX_EPOCH
-    )
-    val_board = monitor.EvalMonitor(
-        recorder, "val", log_period=cfg.LOG_PERIOD, max_epoch=cfg.SOLVER.MAX_EPOCH
-    )
-    val_board.best = {f"min_{name}": value for name, value in evaluator.errors(progress.best).items()}
+    recorder, board, val_board = _records(cfg, session, progress, len(loader))
     bad_videos = BadVideos(loader.dataset.name, cfg.DATA.MAX_BAD_FRACTION, session.log)
     _log_start(cfg, session, model, loader, step.dtype)
 
@@ -80,7 +68,7 @@ def train(cfg) -> dict:
     saver = Saver(
         progress,
         board,
-        partial(_payload, cfg, session, model, step, progress, loader),
+        partial(_payload, cfg, session, model, step, _same_run(cfg, loader), _class_names(loader), progress),
         output_dir=session.output_dir,
         steps_per_epoch=len(loader),
         keep=cfg.TRAIN.KEEP_CHECKPOINTS,
@@ -99,7 +87,7 @@ def train(cfg) -> dict:
             if eval_due and keep:
                 saver.save_between()
         else:  # all that was left of this epoch is its validation
-            board.draw_again(epoch, progress.so_far)
+            board.draw_again(progress.global_step, progress.so_far)
         improved = eval_due and _validate(cfg, session, model, val_loader, progress, val_board, epoch, saver)
         progress.epoch, progress.steps_in_epoch, progress.so_far = epoch, 0, {}
         if improved:  # first, since with the other one this validation counts as done
@@ -110,16 +98,33 @@ def train(cfg) -> dict:
         if epoch + 1 < cfg.SOLVER.MAX_EPOCH:
             saver.stop_after_epoch()
     recorder.close()
+    skipped = step.guard.check(progress.epoch, rate(float(cfg.SOLVER.MAX_EPOCH)))
+    return _result(session, progress, skipped, loader.dataset, bad_videos)
+
+
+def _result(session: Session, progress: Progress, skipped_steps: int, dataset, bad_videos: BadVideos) -> dict:
     newest = checkpoint.newest(session.output_dir / checkpoint.FOLDER) if session.is_main else None
     return {
         "epochs": progress.epoch + 1,
         "steps": progress.global_step,
-        "skipped_steps": step.guard.check(progress.epoch, rate(float(cfg.SOLVER.MAX_EPOCH))),
+        "skipped_steps": skipped_steps,
         "best": progress.best,
         "val": progress.val,
-        "unreadable": {loader.dataset.name(index): reason for index, reason in bad_videos.reasons.items()},
+        "unreadable": {dataset.name(index): reason for index, reason in bad_videos.reasons.items()},
         "checkpoint": distributed.broadcast_object(newest and str(newest)),
     }
+
+
+def _records(
+    cfg, session: Session, progress: Progress, steps_per_epoch: int
+) -> tuple[monitor.Recorder, monitor.TrainMonitor, monitor.EvalMonitor]:
+    """Where the run tells of itself: beside what the folder holds already, or in place of what came later there."""
+    position = monitor.Position(progress.global_step, progress.steps_in_epoch < steps_per_epoch)
+    recorder = session.recorder(tensorboard_dir(cfg), position if cfg.TRAIN.RESUME else None)
+    settings = {"log_period": cfg.LOG_PERIOD, "max_epoch": cfg.SOLVER.MAX_EPOCH}
+    val_board = monitor.EvalMonitor(recorder, "val", **settings)
+    val_board.best = {f"min_{name}": value for name, value in evaluator.errors(progress.best).items()}
+    return recorder, monitor.TrainMonitor(recorder, steps_per_epoch=steps_per_epoch, **settings), val_board
 
 
 def _log_start(cfg, session: Session, model: nn.Module, loader, dtype: torch.dtype | None) -> None:
@@ -164,7 +169,7 @@ def _train_epoch(
     """
     step.model.train()
     first = progress.steps_in_epoch
-    board.start_epoch(epoch, progress.so_far)
+    board.start_epoch(epoch, progress.so_far, steps_before=progress.global_step - first)
     reports: list = []
     for number, batches in enumerate(loader.steps(epoch, first), start=first):
         board.data_ready()
@@ -212,7 +217,9 @@ def _share_reports(reports: list, bad_videos: BadVideos) -> None:
 
 def _start(cfg, session: Session, model: nn.Module, step: TrainStep, loader) -> Progress:
     """Continue from TRAIN.RESUME, or take initial weights from TRAIN.INIT or UNIFORMER.PRETRAIN_NAME, or neither."""
-    source = distributed.broadcast_object(_source(cfg, session) if session.is_main else "")
+    named = "" if cfg.TRAIN.CHECKPOINT_EPOCH_RESET else cfg.TRAIN.CHECKPOINT_FILE_PATH
+    source = session.is_main and resuming.find(cfg.TRAIN.RESUME, named, session.output_dir)
+    source = distributed.broadcast_object(source)  # one process looks, so that all agree
     if source:
         return _resume(cfg, session, source, model, step, loader)
     name = cfg.TRAIN.INIT or cfg.UNIFORMER.PRETRAIN_NAME
@@ -233,33 +240,6 @@ def _start(cfg, session: Session, model: nn.Module, step: TrainStep, loader) -> 
     return Progress()
 
 
-def _source(cfg, session: Session) -> str:
-    """The checkpoint that this run goes on from, as one process sees it; "" to begin.
-
-    That is the newest of OUTPUT_DIR with RESUME auto, then the file of PySlowFast's name. A file that RESUME names is
-    where a run in OUTPUT_DIR begins; once that has checkpoints of its own the same command goes on with them.
-    """
-    source = cfg.TRAIN.RESUME
-    if not source:
-        return ""
-    found = checkpoint.newest(session.output_dir / checkpoint.FOLDER)
-    if source == "auto":
-        named = "" if cfg.TRAIN.CHECKPOINT_EPOCH_RESET else cfg.TRAIN.CHECKPOINT_FILE_PATH
-        return str(found or named)
-    if found is None or found.resolve() == Path(source).resolve():
-        return source
-    own, named = checkpoint.load(found), checkpoint.load(source)
-    if own.get("origin") == os.path.abspath(source):
-        return str(found)
-    if own["global_step"] >= named.get("global_step", 0):
-        raise ValueError(
-            f"TRAIN.RESUME is {source} (step {named.get('global_step', 0)}), but {session.output_dir} has come "
-            f"further: {found} (step {own['global_step']}). Write TRAIN.RESUME auto to go on with that, or another "
-            "OUTPUT_DIR to go on from the older file"
-        )
-    return source
-
-
 def _resume(cfg, session: Session, path: str, model: nn.Module, step: TrainStep, loader) -> Progress:
     saved = checkpoint.load(path)
     if "optimizer_state" not in saved or "global_step" not in saved:
@@ -267,7 +247,7 @@ def _resume(cfg, session: Session, path: str, model: nn.Module, step: TrainStep,
             f"{path} holds weights but no training state, so no run can go on from it; "
             f"to start a new run from these weights write TRAIN.RESUME '' TRAIN.INIT {path}"
         )
-    _check_same_run(cfg, path, saved, loader)
+    resuming.check(path, saved, _same_run(cfg, loader), cfg.TRAIN.RESUME_ALLOW)
     weights.check_resumed(path, saved, _class_names(loader), cfg.MODEL.NUM_CLASSES)
     report = pretrained.fit(saved, model, replace_head=False)
     optimizers.load_state(step.optimizer, saved["optimizer_state"], path)
@@ -282,10 +262,8 @@ def _resume(cfg, session: Session, path: str, model: nn.Module, step: TrainStep,
         saved["batch_in_epoch"],
         report.table(),
     )
-    for line in difflib.ndiff(saved["cfg"].splitlines(), cfg.dump().splitlines()):
-        if line.startswith(("- ", "+ ")):
-            session.log.warning("config of the checkpoint (-) and of this run (+): %s", line)
-    own = Path(path).resolve().parent == (session.output_dir / checkpoint.FOLDER).resolve()
+    for change in resuming.config_changes(saved["cfg"], cfg.dump()):
+        session.log.warning("the config has changed since: %s", change)
     return Progress(
         epoch=saved["epoch"],
         global_step=saved["global_step"],
@@ -293,39 +271,27 @@ def _resume(cfg, session: Session, path: str, model: nn.Module, step: TrainStep,
         so_far=saved.get("so_far", {}),
         best=saved["best"],
         operators=saved.get("operators", {}),
-        origin=saved.get("origin", "") if own else os.path.abspath(path),
+        origin=resuming.origin(path, saved, session.output_dir),
     )
 
 
-def _check_same_run(cfg, path: str, saved: dict, loader) -> None:
-    """Raise ValueError if the videos of a step, or the list, are not those that a checkpoint was trained with.
-
-    TRAIN.RESUME_ALLOW permits either, another batch only from one epoch to the next and in another folder: the steps
-    that number the checkpoints there would count otherwise.
-    """
-    allowed, in_epoch = cfg.TRAIN.RESUME_ALLOW, saved["batch_in_epoch"]
-    other_batch = saved["global_batch"] != videos_per_step(cfg)
-    own = Path(path).resolve().parent == (Path(cfg.OUTPUT_DIR) / checkpoint.FOLDER).resolve()
-    if other_batch and ("batch" not in allowed or in_epoch or own):
-        raise ValueError(
-            f"{path} was trained with {saved['global_batch']} videos a step, this run has {videos_per_step(cfg)}: go "
-            "on with the same TRAIN.BATCH_SIZE x NUM_SHARDS x TRAIN.ACCUMULATION_STEPS; or start a new run (another "
-            "OUTPUT_DIR) with TRAIN.INIT, or, from the end of an epoch, with this TRAIN.RESUME and "
-            "TRAIN.RESUME_ALLOW \"['batch']\""
-        )
-    if saved.get("train_list", list_digest(loader.dataset)) != list_digest(loader.dataset) and "list" not in allowed:
-        raise ValueError(
-            f"{path} was trained with another list than {getattr(loader.dataset, 'list_path', 'this one')}: names, "
-            "labels or their order differ. Go on with the same list, start a new run (another OUTPUT_DIR) with "
-            "TRAIN.INIT, or write TRAIN.RESUME_ALLOW \"['list']\" if that is meant, such as broken videos left out"
-        )
+def _same_run(cfg, loader) -> resuming.SameRun:
+    return resuming.SameRun(cfg.TRAIN.DATASET, list_digest(loader.dataset), videos_per_step(cfg))
 
 
 def _class_names(loader) -> Sequence[str] | None:
     return getattr(loader.dataset, "class_names", None)
 
 
-def _payload(cfg, session: Session, model: nn.Module, step: TrainStep, progress: Progress, loader) -> dict:
+def _payload(
+    cfg,
+    session: Session,
+    model: nn.Module,
+    step: TrainStep,
+    run: resuming.SameRun,
+    class_names: Sequence[str] | None,
+    progress: Progress,
+) -> dict:
     """What a checkpoint holds."""
     return {
         "format": CHECKPOINT_FORMAT,
@@ -333,8 +299,7 @@ def _payload(cfg, session: Session, model: nn.Module, step: TrainStep, progress:
         "global_step": progress.global_step,
         "batch_in_epoch": progress.steps_in_epoch,
         "so_far": progress.so_far,
-        "global_batch": videos_per_step(cfg),
-        "train_list": list_digest(loader.dataset),
+        **vars(run),
         "model_state": model.state_dict(),
         "optimizer_state": step.optimizer.state_dict(),
         "scaler_state": step.scaler.state_dict(),
@@ -343,7 +308,7 @@ def _payload(cfg, session: Session, model: nn.Module, step: TrainStep, progress:
         "origin": progress.origin,
         "cfg": cfg.dump(),
         "operators": progress.operators,
-        "class_names": _class_names(loader),
+        "class_names": class_names,
         "preprocessing": preprocessing(cfg),
         "versions": session.facts,
     }

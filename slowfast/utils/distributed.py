@@ -159,6 +159,12 @@ class Vote:
         work.wait()
         return tuple(map(bool, result.tolist()))
 
+    def forget(self) -> None:
+        """Drop the answers handed in last, since what was asked for has happened; all ranks do so alike."""
+        if self._pending is not None:
+            self._pending[1].wait()
+            self._pending = None
+
     @staticmethod
     def _hand_in(answers: tuple[bool, ...]) -> tuple[torch.Tensor, Any]:
         result = torch.tensor(answers, dtype=torch.int32)  # on the CPU, so no device is waited for

@@ -81,9 +81,9 @@ def test_a_checkpoint_says_all_and_holds_tensors_and_builtins_only(finished):
     cfg, result, folder = finished
     saved = checkpoint.load(result["checkpoint"])
     assert set(saved) == {
-        "format", "epoch", "global_step", "batch_in_epoch", "so_far", "global_batch", "train_list", "model_state",
-        "optimizer_state", "scaler_state", "guard", "best", "origin", "cfg", "operators", "class_names",
-        "preprocessing", "versions",
+        "format", "epoch", "global_step", "batch_in_epoch", "so_far", "global_batch", "dataset", "train_list",
+        "model_state", "optimizer_state", "scaler_state", "guard", "best", "origin", "cfg", "operators",
+        "class_names", "preprocessing", "versions",
     }  # fmt: skip
     assert (saved["epoch"], saved["global_step"], saved["batch_in_epoch"], saved["global_batch"]) == (
         1,
@@ -267,7 +267,7 @@ def test_resuming_names_what_changed_in_the_config(finished, debug_cfg, tmp_path
     _, result, _ = finished
     train(debug_cfg("TRAIN.RESUME", result["checkpoint"], "SOLVER.BASE_LR", "0.5"))
     log = (tmp_path / "run" / "log.txt").read_text()
-    assert "-   BASE_LR: 0.001" in log and "+   BASE_LR: 0.5" in log
+    assert "the config has changed since: SOLVER.BASE_LR: 0.001 -> 0.5" in log
     assert "matched" in log
 
 
