@@ -16,7 +16,7 @@ from slowfast.datasets.video_dataset import ItemReport, VideoItem
 from slowfast.engine.test import test as run_test
 from slowfast.engine.train import train
 from slowfast.models.build import MODEL_REGISTRY
-from slowfast.utils import checkpoint
+from slowfast.utils import checkpoint, stopping
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN_GLOBALS = {
@@ -140,6 +140,58 @@ def test_resuming_with_another_global_batch_is_refused(finished, debug_cfg):
     _, result, _ = finished
     with pytest.raises(ValueError, match=r"8 videos a step, this run has 4.*TRAIN.INIT"):
         train(debug_cfg("TRAIN.RESUME", result["checkpoint"], "TRAIN.BATCH_SIZE", "4"))
+
+
+def test_another_batch_goes_on_from_an_epoch_where_that_is_allowed(finished, debug_cfg, tmp_path):
+    _, _, folder = finished
+    first = str(folder / "checkpoints" / "checkpoint_epoch_00001.pyth")
+    other = ("TRAIN.RESUME", first, "TRAIN.BATCH_SIZE", "4", "TRAIN.RESUME_ALLOW", "['batch']")
+    assert train(debug_cfg(*other))["steps"] == 3 + 6
+    steps = [line["global_step"] for line in read_lines(tmp_path / "run" / "metrics.jsonl")]
+    assert steps == [5, 7, 9, 9, 9]  # every second step, the epoch and its validation, counted on from 3
+    assert train(debug_cfg(*other, "SOLVER.MAX_EPOCH", "3"))["steps"] == 3 + 6 + 6
+    assert read_lines(tmp_path / "run" / "metrics.jsonl")[-1]["global_step"] == 15
+
+
+def test_another_list_is_refused_or_goes_on_from_an_epoch_where_that_is_allowed(
+    finished, debug_cfg, debug_data, tmp_path
+):
+    _, _, folder = finished
+    lists = tmp_path / "lists"
+    shutil.copytree(debug_data, lists, ignore=shutil.ignore_patterns("clips"))
+    rows = (debug_data / "train.csv").read_text().splitlines(keepends=True)
+    (lists / "train.csv").write_text("".join(rows[1:]))  # two steps an epoch instead of three
+    first = str(folder / "checkpoints" / "checkpoint_epoch_00001.pyth")
+    other = ("TRAIN.RESUME", first, "DATA.PATH_TO_DATA_DIR", str(lists))
+    with pytest.raises(ValueError, match="was trained with another list.*RESUME_ALLOW"):
+        train(debug_cfg(*other))
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert train(debug_cfg(*other, "TRAIN.RESUME_ALLOW", "['list']"))["steps"] == 3 + 2
+
+
+def test_a_run_goes_on_with_no_other_data_set(finished, debug_cfg):
+    if "Other" not in DATASET_REGISTRY:
+        DATASET_REGISTRY._do_register("Other", DATASET_REGISTRY.get("kinetics"))
+    _, result, _ = finished
+    with pytest.raises(ValueError, match="was trained on the data set kinetics, this run is on other"):
+        train(debug_cfg("TRAIN.RESUME", result["checkpoint"], "TRAIN.DATASET", "other"))
+
+
+def test_the_same_command_with_a_named_file_goes_on_with_what_it_has_done(finished, debug_cfg, tmp_path, monkeypatch):
+    _, result, folder = finished
+    cfg = debug_cfg("TRAIN.RESUME", str(folder / "checkpoints" / "checkpoint_epoch_00001.pyth"))
+    asked = iter([0, 15])
+    with monkeypatch.context() as patched:
+        patched.setattr(stopping, "asked", lambda: next(asked, 15))
+        with pytest.raises(stopping.Stopped, match="after step 2 of 3 of epoch 2"):
+            train(cfg)
+    again = train(cfg)
+    own = tmp_path / "run" / "checkpoints" / "checkpoint_step_00000005.pyth"
+    assert f"resuming {own}" in (tmp_path / "run" / "log.txt").read_text()
+    one, other = checkpoint.load(result["checkpoint"]), checkpoint.load(again["checkpoint"])
+    for key in ("model_state", "optimizer_state", "epoch", "global_step", "best"):
+        assert_same_state(one[key], other[key], key)
+    assert train(cfg)["steps"] == 6  # it is finished
 
 
 def test_weights_alone_start_a_new_run_and_cannot_be_resumed(finished, debug_cfg, tmp_path):
