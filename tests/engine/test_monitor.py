@@ -159,6 +159,9 @@ def test_points_of_tensorboard_after_that_place_are_hidden(tmp_path):
     first.scalars({"val": 1.0}, 2)
     first.close()
     for validated, hidden in ((True, 3), (False, 2)):
+        # Files are read in the order of their names, which begin with the second of their start.
+        for number, path in enumerate(sorted((tmp_path / "board").iterdir())):
+            path.rename(path.with_name(f"events.out.tfevents.{number:010d}"))
         again = Recorder(tmp_path / "m.jsonl", tmp_path / "board", position=Position(2, validated))
         again.close()
         events = EventAccumulator(str(tmp_path / "board")).Reload()

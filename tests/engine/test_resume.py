@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,13 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(folder / "runs-kinetics")).Reload()
     tags = set(events.Tags()["scalars"]) - {"Train/data_wait"}
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def await_the_next_second() -> None:
+    """TensorBoard reads the files of a folder in the order of their names, which begin with the second of their start."""
+    begin = int(time.time())
+    while int(time.time()) == begin:
+        time.sleep(0.01)
 
 
 def same(one, other, name: str) -> None:
@@ -180,6 +188,7 @@ def test_a_signal_ends_a_run_after_the_step_with_all_saved(
     assert said in (tmp_path / "log.txt").read_text()
     saved = checkpoint.load(tmp_path / checkpoint.FOLDER / newest(tmp_path))
     assert saved["global_step"] == (4 if "step 4" in said else 5)
+    await_the_next_second()
     assert cli.main(command) == 0
     assert_same_run(tmp_path, undisturbed(WHOLE))
 
