@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -92,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         "--result-file",
         metavar="FILE",
         help="unless given, results/<set>/<name>.json beside the folder of the recipes, with _split1 to _split3 where "
-        "there are several test lists",
+        "there are several test lists. That file is left as it is by a run with keys of the test changed, and a FAIL "
+        "replaces no PASS in it; a FILE named here is always written",
     )
     reproduce.set_defaults(command=_reproduce)
     benchmark = commands.add_parser(
@@ -130,6 +130,7 @@ def _reproduce(args: argparse.Namespace, opts: list[str]) -> int:
         overridden,
         published_names,
         read_published,
+        read_verdict,
     )
 
     recipe_cfg = load_cfg(args.cfg)
@@ -151,10 +152,10 @@ def _reproduce(args: argparse.Namespace, opts: list[str]) -> int:
         cfg, notes = _load(args, ["OUTPUT_DIR", output_dir, *ours, *opts])
     result_file = args.result_file or default_result_file(args.cfg, row, published)
     overrides = overridden(cfg, recipe_cfg, given)
-    word = _launch(args, cfg, reproduce_row, (cfg, notes, row, published, overrides, result_file))
+    named = args.result_file is not None
+    word = _launch(args, cfg, reproduce_row, (cfg, notes, row, published, overrides, result_file, named))
     if word is None and cfg.SHARD_ID == 0:  # the main process was another one
-        with open(result_file, encoding="utf-8") as file:
-            word = json.load(file)["published"]["verdict"]
+        word = read_verdict(cfg.OUTPUT_DIR)
     return int(word == "FAIL")
 
 

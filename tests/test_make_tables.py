@@ -54,7 +54,10 @@ def test_a_result_file_gives_the_number_and_says_when_videos_are_missing():
 
 def test_a_result_that_fails_its_comparison_says_so():
     failed = {**result(60.0, 19000), "published": {"verdict": "FAIL"}}
-    assert line_of(row("k400/uniformer_s8x8", **{"": failed}))[7] == "60.0 (19000 of 19787 videos, not reproduced)"
+    assert (
+        line_of(row("k400/uniformer_s8x8", **{"": failed}))[7]
+        == "60.0 (19000 of 19787 videos, not reproduced)"
+    )
     passed = {**result(78.3), "published": {"verdict": "PASS"}}
     assert line_of(row("k400/uniformer_s8x8", **{"": passed}))[7] == "78.3"
 
@@ -69,6 +72,18 @@ def test_three_splits_give_their_mean_and_fewer_give_none():
     )
     del splits["split2"]
     assert line_of(row("ucf101/uniformer_s16x4_prek400", **splits))[7] == "-"
+
+
+def test_a_score_of_so_few_videos_that_it_proves_little_carries_their_number():
+    name = "ucf101/uniformer_s16x4_prek400"
+    splits = {f"split{number}": result(97.0, count) for number, count in enumerate((90, 80, 70), 1)}
+    few = zoo.measured({"split1": 90, "split2": 80, "split3": 70}, splits, PUBLISHED[name]["top1"])
+    assert few == "97.0 (mean of splits 1-3, 240 videos)"
+    assert zoo.measured({"": 50}, {"": result(78.0, 50)}, 78.4) == "78.0 (50 videos)"
+    assert zoo.measured({"": 50}, {"": result(78.0, 49)}, 78.4) == "78.0 (49 of 50 videos)"
+    hmdb = {f"split{number}": result(77.0, 1530) for number in (1, 2, 3)}
+    (key,) = (key for key in PUBLISHED if key.startswith("hmdb51/"))
+    assert line_of(row(key, **hmdb))[7] == "77.0 (mean of splits 1-3, 4590 videos)"
 
 
 def test_rows_whose_published_cost_is_off_are_named_and_text_outside_stays():

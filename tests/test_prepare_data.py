@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from slowfast import cli
 from slowfast.datasets.annotations import read_class_names
@@ -193,10 +194,12 @@ def test_without_a_validation_list_a_run_starts_with_the_printed_words(
 
 
 def write_frames(root, **videos):
-    """videos: class__video → what its pictures hold."""
+    """videos: class__video → a letter per picture, which gives its grey."""
     for name, pictures in videos.items():
-        for number, content in enumerate(pictures, start=1):
-            write(root / name.replace("__", "/") / f"{number:05d}.jpg", content)
+        folder = root / name.replace("__", "/")
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, letter in enumerate(pictures, start=1):
+            Image.new("L", (24, 16), ord(letter)).save(folder / f"{number:05d}.jpg")
     return root
 
 
@@ -278,13 +281,13 @@ def test_videos_are_opened_before_they_are_listed(class_folders, tmp_path, prepa
     command = ["folders", class_folders, "--out", tmp_path]
     try:
         status, out, _ = prepare(*command)
-        assert status == 0 and "19 videos were opened; 1 of them cannot be read" in out
+        assert status == 0 and "19 video files opened; unreadable: 1" in out
         assert "jump/person0_bad.mp4,not a readable video" in (tmp_path / "missing.csv").read_text()
         assert lines(tmp_path / "counts.csv")[1].endswith(",1")
         status, out, _ = prepare(*command, "--no-check")
     finally:
         bad.unlink()
-    assert status == 0 and "videos were opened" not in out
+    assert status == 0 and "files opened" not in out and "unreadable" not in out
     listed = [line for name in ("train", "val", "test") for line in lines(tmp_path / f"{name}.csv")]
     assert len(listed) == 19 and "jump/person0_bad.mp4,0" in listed
 
@@ -325,8 +328,8 @@ def test_kinetics(tmp_path, prepare, debug_cfg):
     assert lines(out / "val.csv") == lines(out / "test.csv") == ["x/id_2_000001_000011.webm,0"]
     assert lines(out / "missing.csv")[1:] == [f"gone_000003_000013,not found ({train}:3)"]
     assert lines(out / "counts.csv")[2] == "1,marching,0,0,0,1"
-    assert "1 videos in" in printed and "are in none of these lists" in printed
-    assert "test.csv: 1 videos, the validation list again" in printed
+    assert f"1 video file in {media} is in none of these lists" in printed
+    assert "test.csv: 1 video, the validation list again" in printed
     assert lists_with(debug_cfg, printed) == {"train": 1, "val": 1, "test": 1}
     command = ["kinetics", "--set", "k400", "--val", val, "--media", media, "--out", tmp_path / "val only"]
     printed = prepare(*command)[1]
@@ -369,9 +372,7 @@ def something(tmp_path, version):
 
 
 def test_something_v1_from_the_frames_that_its_owner_distributes(tmp_path, prepare, debug_cfg):
-    for video, count in {"78687": 3, "42326": 2, "5": 4, "9": 1}.items():
-        for number in range(1, count + 1):
-            write(tmp_path / "media" / video / f"{number:05d}.jpg", "")
+    write_frames(tmp_path / "media", **{"78687": "abc", "42326": "de", "5": "fghi", "9": "j"})
     names = read_class_names(ROOT / "data_lists" / "ssv1" / "classes.txt")
     labels = write(tmp_path / "something-something-v1-labels.csv", "\n".join(names))
     status, out, _ = prepare(*something(tmp_path, "v1"), "--media", tmp_path / "media", "--labels", labels)
@@ -443,6 +444,82 @@ def test_ucf101(tmp_path, prepare, debug_cfg):
     assert lines(out / "classes.txt") == lines(out / "split2" / "classes.txt") == names
 
 
+def test_frame_folders_that_a_run_could_not_read_are_in_no_list(tmp_path, prepare):
+    ids = ("78687", "42326", "5", "9", "11")
+    media = write_frames(tmp_path / "media", **dict.fromkeys(ids, "abcdefg"))
+    Image.new("L", (16, 24)).save(media / "42326" / "00003.jpg")
+    (media / "9" / "00006.jpg").write_bytes(b"")
+    command = [*something(tmp_path, "v1"), "--media", media]
+    status, out, _ = prepare(*command)
+    assert status == 0 and "4 frame folders opened; unreadable: 2" in out
+    assert f"1 frame folder in {media} is in none of these lists" in out
+    lists = tmp_path / "lists"
+    assert lines(lists / "somesomev1_rgb_train_split.txt") == ["78687 7 41"]
+    assert lines(lists / "missing.csv")[1:] == [
+        '42326,"frames of mixed size: 00001.jpg is 24x16, 00003.jpg is 16x24; extract the frames of a video in one '
+        'size"',
+        "9,00006.jpg cannot be decoded (empty file)",
+    ]
+    status, out, _ = prepare(*command, "--no-check")
+    assert status == 0 and "unreadable" not in out
+    assert lines(lists / "somesomev1_rgb_train_split.txt") == ["78687 7 41", "42326 7 109"]
+
+
+def test_videos_that_end_too_early_stay_listed_and_are_named(tmp_path, prepare):
+    media = make_videos(
+        tmp_path / "media", "78687.avi", "42326.avi", "5.avi", "9.avi", frames=np.repeat(FOUR_FRAMES, 9, 0)
+    )
+    whole = (media / "5.avi").read_bytes()
+    cut = whole[: (whole.index(b"movi") + whole.index(b"idx1")) // 2]
+    (media / "42326.avi").write_bytes(cut)
+    command = [*something(tmp_path, "v2"), "--media", media]
+    lists = tmp_path / "lists"
+    for words in ([], ["--transcode", tmp_path / "small"], ["--transcode", tmp_path / "small"]):
+        status, out, _ = prepare(*command, *words)
+        assert status == 0 and f"1 damaged video listed, used as far as the frames go: see {lists}" in out
+        header, line = lines(lists / "damaged.csv")
+        assert header == "path,reason"
+        assert line.startswith('42326.avi,"the header promises 36 frames, the file holds ')
+        assert len(lines(lists / "train.csv")) == 2 and lines(lists / "missing.csv")[1:] == []
+    assert prepare(*command, "--no-check")[0] == 0 and not (lists / "damaged.csv").exists()
+
+
+def test_what_the_annotation_says_twice_is_told_and_the_scored_lists_stay_whole(tmp_path, prepare):
+    media = make_videos(tmp_path / "media", "a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    train = kinetics_csv(
+        tmp_path / "train.csv", "train", "marching,a,1,11", "marching,b,1,11", "abseiling,c,1,11", "marching,c,1,11"
+    )  # fmt: skip
+    val = kinetics_csv(tmp_path / "val.csv", "val", "marching,a,1,11")
+    test = kinetics_csv(tmp_path / "test.csv", "test", "abseiling,d,1,11", "abseiling,d,1,11")
+    out = tmp_path / "lists"
+    words = ["--set", "k400", "--train", train, "--val", val, "--test", test, "--media", media, "--out", out]
+    status, printed, _ = prepare("kinetics", *words)
+    assert status == 0
+    assert lines(out / "train.csv") == ["b.mp4,1"]
+    assert lines(out / "val.csv") == ["a.mp4,1"] and lines(out / "test.csv") == ["d.mp4,341"]
+    both = f"annotated as 'abseiling' ({train}:4) and as 'marching' ({train}:5): listed as neither"
+    kept = f"kept in val ({val}:2) and so taken out of train ({train}:2)"
+    again = f"named again ({test}:3): listed once, for {test}:2"
+    assert lines(out / "missing.csv")[1:] == [
+        f"a.mp4,{kept}",
+        f"c.mp4,{both}",
+        f"c.mp4,{both}",
+        f'd.mp4,"{again}"',
+    ]
+    told = "\n".join(
+        [
+            f"  4 left out, see {out / 'missing.csv'}",
+            "    1 video annotated as two classes, listed as neither:",
+            f"      c.mp4: {both}",
+            "    1 video named by several lists, kept in the one that is scored:",
+            f"      a.mp4: {kept}",
+            "    1 video named more than once by a list, listed once:",
+            f"      d.mp4: {again}",
+        ]
+    )
+    assert told in printed
+
+
 def hmdb(tmp_path):
     """Annotations and videos of two videos per class: (folder of annotations, folder of videos)."""
     names = read_class_names(ROOT / "data_lists" / "hmdb51" / "classes.txt")
@@ -474,6 +551,27 @@ def test_hmdb51_as_videos_and_as_frames(tmp_path, prepare, debug_cfg):
     assert lists_with(debug_cfg, out) == {"train": 51, "val": 51, "test": 51}
     assert not any(path.exists() for path in old)
     assert lines(tmp_path / "f" / "split2" / "val.txt")[50] == "wave/b_wave_0 4 50"
+
+
+def test_hmdb51_names_that_two_classes_share(tmp_path, prepare):
+    annotations, media = hmdb(tmp_path)
+    for k in (1, 2, 3):
+        for name, use in (("run", 1), ("walk", 2), ("jump", 0)):
+            with open(annotations / f"{name}_test_split{k}.txt", "a") as file:
+                file.write(f"shared.avi {use} \n")
+    for name in ("run", "walk", "jump"):
+        (media / name / "shared.avi").write_bytes((tmp_path / "one.avi").read_bytes())
+    status, out, _ = prepare(
+        "hmdb51", "--annotations", annotations, "--media", media, "--out", tmp_path / "v"
+    )
+    assert status == 0 and "left out" not in out
+    assert f"1 video file in {media} is in none of these lists" in out
+    names = read_class_names(ROOT / "data_lists" / "hmdb51" / "classes.txt")
+    for k in (1, 2, 3):
+        folder = tmp_path / "v" / f"split{k}"
+        assert lines(folder / "missing.csv") == ["path,reason"]
+        assert f"run/shared.avi {names.index('run')}" in lines(folder / "train.csv")
+        assert f"walk/shared.avi {names.index('walk')}" in lines(folder / "test.csv")
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,16 @@ import torch
 from slowfast.datasets.video_writer import write_video
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [*ROOT.glob("*.md"), ROOT / "data_lists" / "README.md"]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "data_lists").rglob("README.md")]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
         assert "://" in target or (document.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_left_to_fill_in(document):
     assert "@@" not in document.read_text()
 

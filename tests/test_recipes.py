@@ -1,5 +1,6 @@
 """The 39 published experiments: each recipe is what was published, costs what was published, trains and tests."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -137,15 +138,23 @@ def test_published_facts_are_those_of_the_row_and_stand_in_the_header(key):
 
 
 def test_rows_of_several_splits_say_how_many_videos_each_has():
-    """As the owners' test lists have them, which data_lists/README.md counts too."""
+    """As the owners' test lists have them, which the README of each data set counts too."""
     counts = {
         entry["dataset"]: entry["num_test_videos"]
         for entry in PUBLISHED.values()
         if not isinstance(entry["num_test_videos"], int)
     }
     assert counts == {"ucf101": [3783, 3734, 3696], "hmdb51": [1530] * 3}
-    readme = (ROOT / "data_lists" / "README.md").read_text()
-    assert all(f" / {count:,} |" in readme for count in counts["ucf101"]) and "/ 1,530 each |" in readme
+    ucf101, hmdb51 = ((ROOT / "data_lists" / name / "README.md").read_text() for name in ("ucf101", "hmdb51"))
+    assert all(f" | {count:,} |" in ucf101 for count in counts["ucf101"]) and " | 1,530 |" in hmdb51
+
+
+@pytest.mark.parametrize("name", ["k400", "k600", "ssv1", "ssv2", "ucf101", "hmdb51"])
+def test_the_readme_of_a_data_set_counts_and_vouches_for_its_class_names(name):
+    folder = ROOT / "data_lists" / name
+    classes = (folder / "classes.txt").read_bytes()
+    said = f"`classes.txt` has {len(classes.splitlines())} lines, SHA-256 `{hashlib.sha256(classes).hexdigest()}`."
+    assert said in (folder / "README.md").read_text()
 
 
 def test_views_of_the_published_numbers_are_those_of_the_recipes():

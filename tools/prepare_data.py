@@ -19,7 +19,8 @@ DATA_LISTS = Path(__file__).resolve().parents[1] / "data_lists"
 DESCRIPTION = """\
 Make the lists that training and testing read, from the annotation files that the owners of a data set distribute
 or from a folder that holds one folder of videos for each class. Videos that are not there or cannot be read are
-named in missing.csv; counts.csv has the number of videos of each class. Lists that are there are replaced.
+named in missing.csv, listed videos that end too early in damaged.csv; counts.csv has the number of videos of each
+class. Lists that are there are replaced.
 The command shards packs the videos of lists into tar files, of which cluster file systems like a few large ones."""
 EXAMPLES = """\
 examples:
@@ -202,7 +203,8 @@ def _common(command: argparse.ArgumentParser) -> None:
         "--no-check",
         dest="check",
         action="store_false",
-        help="list videos without opening them: quick for very many, but broken ones get into the lists",
+        help="list videos and frame folders without looking into them: quick for very many, but broken ones get "
+        "into the lists",
     )
 
 

@@ -72,6 +72,21 @@ class FrameFolder:
                 )
         return np.stack(pictures)[places]
 
+    def check(self) -> None:
+        """Look for frames that `read` would refuse, without decoding them all.
+
+        Decoded are the first, the middle and the last one; of every other the header and the last bytes are compared
+        with those of the first, and where they differ the frame is decoded too. So a frame of another size, an empty
+        one and one that was cut off are found; one whose bytes changed in between only among the three.
+
+        Raises UnreadableVideo as `read` does.
+        """
+        self.read([0, self.num_frames // 2, self.num_frames - 1])
+        usual = _outline(self.file(0))
+        for number in range(1, self.num_frames):
+            if _outline(self.file(number)) != usual:
+                self.read([0, number])
+
     def close(self) -> None:
         """Nothing stays open between reads."""
 
@@ -113,7 +128,22 @@ class FrameFolder:
             raise UnreadableVideo(self.what_is_wrong(number)) from None
         except _DAMAGED as error:
             reason = " ".join(str(error).replace(self._folder + os.sep, "").split())
+            if not os.path.getsize(self.file(number)):
+                reason = "empty file"
             raise UnreadableVideo(f"{self._name(number)} cannot be decoded ({reason})") from error
+
+
+def _outline(file: str) -> tuple | None:
+    """What pictures of one size that were written to their end have in common, read from the header and the last bytes.
+
+    JPEG and PNG end alike in every file. None for what is no picture.
+    """
+    try:
+        with open(file, "rb") as data, Image.open(data) as image:
+            data.seek(-2, os.SEEK_END)
+            return image.format, image.size, image.info.get("exif"), data.read()
+    except _DAMAGED:
+        return None
 
 
 def _what_it_holds(names: Sequence[str]) -> str:

@@ -13,11 +13,12 @@ from typing import Any
 
 from slowfast.engine import results, zoo
 from slowfast.engine.test import test
-from slowfast.engine.verdict import Published, Verdict, judge
+from slowfast.engine.verdict import MAX_HALF_WIDTH, Published, Verdict, judge, proves_little
 from slowfast.utils import distributed
 from slowfast.utils.logging import get_logger
 
 PUBLISHED_FILE = "published.json"
+RESULTS = "results.json"  # of a test, in its OUTPUT_DIR
 # Keys of these sections decide a score, but for the ones below: they say where things are and how fast they go, which
 # one of several lists is read (a fact of the result), what is scored besides, or what training alone does. Of section
 # BN a test reads nothing: the statistics are those of the weights.
@@ -101,12 +102,18 @@ def overridden(cfg, recipe_cfg, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def reproduce(
-    cfg, row: str, published: Published, overrides: Mapping[str, Any], result_file: str | os.PathLike
+    cfg,
+    row: str,
+    published: Published,
+    overrides: Mapping[str, Any],
+    result_file: str | os.PathLike,
+    always_write: bool,
 ) -> str:
-    """Test as the config says, compare, write ``result_file`` and log the report; returns PASS or FAIL.
+    """Test as the config says, compare, write the result and log the report; returns PASS or FAIL.
 
-    Runs in every process of the group. The result file holds what results.json of the test does, and "published".
-    Raises ValueError for a test that gives no top-1.
+    Runs in every process of the group. The result is what results.json of the test holds, and "published". It takes
+    the place of results.json in OUTPUT_DIR and is written to ``result_file`` too, unless `why_not_written`;
+    ``always_write`` is for a file that the user named. Raises ValueError for a test that gives no top-1.
     """
     cfg, _ = cfg.resolved()
     summary = test(cfg)
@@ -116,46 +123,103 @@ def reproduce(
             raise ValueError(
                 f"{row} cannot be compared: this test gives no top-1 accuracy, does its list have labels?"
             )
+        folder = Path(cfg.OUTPUT_DIR)
         verdict = judge(
             published,
             summary,
-            _predictions(Path(cfg.OUTPUT_DIR) / "predictions.csv"),
+            _predictions(folder / "predictions.csv"),
             precision=cfg.TEST.MIXED_PRECISION,
             overrides=overrides,
         )
-        block = _block(row, published, verdict, summary["num_scored"], overrides)
-        results.write_results(result_file, {**summary, "published": block})
+        result = {**summary, "published": _block(row, published, verdict, summary["num_scored"], overrides)}
+        results.write_results(folder / RESULTS, result)
         log = get_logger("reproduce")
         for line in report(row, published, verdict, summary):
             log.info(line)
-        log.info("written to %s", result_file)
-        said = published.split and mean_of_splits(result_file, row, published.videos_of_splits)
-        if said:
-            log.info(said)
+        for line in _keep(result, folder / RESULTS, result_file, always_write):
+            log.info(line)
         word = verdict.word
     return distributed.broadcast_object(word)
 
 
+def read_verdict(output_dir: str | os.PathLike) -> str:
+    """PASS or FAIL of the last reproduction in this folder, for a process that had no part in it."""
+    return results.read_results(Path(output_dir) / RESULTS)["published"]["verdict"]
+
+
+def why_not_written(result: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
+    """Why a result file that holds ``earlier`` is not to hold ``result``, the row's figure; "" if it is.
+
+    It is not where keys of the protocol were changed, or where a FAIL would replace a PASS.
+    """
+    block = result["published"]
+    if block["overrides"]:
+        return "keys of the row's test were changed"
+    if block["verdict"] == "FAIL" and _passed(earlier) and not earlier["published"].get("overrides"):
+        return f"it holds an earlier PASS, {_figure(earlier)}"
+    return ""
+
+
+def _keep(
+    result: Mapping[str, Any], own: Path, result_file: str | os.PathLike, always_write: bool
+) -> list[str]:
+    """Write ``result`` to the result file, unless it is better kept in ``own`` alone; what to say of it."""
+    earlier = _read_if_whole(result_file)
+    why = "" if always_write else why_not_written(result, earlier)
+    if why:
+        return [f"not written to {result_file}: {why}; this result is in {own} (--result-file FILE writes)"]
+    results.write_results(result_file, result)
+    block = result["published"]
+    videos = block["videos_of_splits"]
+    mean = videos and mean_of_splits(result_file, block["row"], videos, block["top1"])
+    replaced = f", in place of an earlier PASS, {_figure(earlier)}" if _passed(earlier) else ""
+    return [f"written to {result_file}{replaced}", *([mean] if mean else [])]
+
+
+def _read_if_whole(path: str | os.PathLike) -> dict[str, Any]:
+    """An earlier result; empty if there is none that can be read."""
+    try:
+        return results.read_results(path)
+    except (OSError, ValueError):
+        return {}
+
+
+def _passed(result: Mapping[str, Any]) -> bool:
+    return result.get("published", {}).get("verdict") == "PASS"
+
+
+def _figure(result: Mapping[str, Any]) -> str:
+    return f"top-1 {result['video']['top1']:.2f} over {result['num_scored']} videos"
+
+
 def report(row: str, published: Published, verdict: Verdict, summary: Mapping[str, Any]) -> list[str]:
-    """What a person wants to read: the figures, the verdict and, of a failure, the causes that were checked."""
+    """What a person wants to read: the figures, the verdict and, of a failure, what was checked and what was not."""
     lines = [
         f"{row}: published top-1 {published.top1:.1f}, measured {summary['video']['top1']:.2f} over "
         f"{summary['num_scored']} videos, views {summary['views']}",
-        f"passes from {verdict.low:.2f} to {verdict.high:.2f}: {_rule(summary['num_scored'])}",
+        f"passes from {verdict.low:.2f} to {verdict.high:.2f} (half-width {verdict.half_width:.1f} points): "
+        f"{_rule(summary['num_scored'])}",
         verdict.word + "".join(f"; {reason}" for reason in verdict.reasons),
     ]
     if verdict.passed:
         overrides = verdict.check("overrides")
+        if proves_little(published.top1, summary["num_scored"]):
+            lines.append(
+                f"this PASS proves little: of so few videos ({summary['num_scored']}) the interval's half-width is "
+                f"above {MAX_HALF_WIDTH:g} points"
+            )
         return lines + ([f"changed on the command line: {overrides.said}"] if overrides.likely else [])
     lines += [f"likely cause: {check.name}: {check.said}" for check in verdict.causes()]
     if not verdict.causes():
         lines.append("none of the causes checked below explains it: look at the weights themselves")
-    return lines + [
-        f"looks right: {check.name}: {check.said}" for check in verdict.checks if not check.likely
-    ]
+    for word, likely in (("looks right", False), ("not checked", None)):
+        lines += [f"{word}: {check.name}: {check.said}" for check in verdict.checks if check.likely is likely]
+    return lines
 
 
-def mean_of_splits(result_file: str | os.PathLike, row: str, videos_of_splits: Sequence[int]) -> str:
+def mean_of_splits(
+    result_file: str | os.PathLike, row: str, videos_of_splits: Sequence[int], published_top1: float
+) -> str:
     """The mean over the result files of all splits, of which ``result_file`` is one; "" until all are there."""
     expected, file = zoo.parts(videos_of_splits), Path(result_file)
     paths = {part: file.parent / zoo.result_name(row.split("/")[1], part) for part in expected}
@@ -165,7 +229,7 @@ def mean_of_splits(result_file: str | os.PathLike, row: str, videos_of_splits: S
         found = {part: results.read_results(path) for part, path in paths.items()}
     except ValueError as error:
         return f"no mean of the splits: {error}"
-    return f"top-1 of all splits: {zoo.measured(expected, found)}"
+    return f"top-1 of all splits: {zoo.measured(expected, found, published_top1)}"
 
 
 def _part(published: Published) -> str:
@@ -186,14 +250,22 @@ def _block(
     return {
         "row": row,
         "split": published.split,
+        "videos_of_splits": list(published.videos_of_splits),
         "top1": published.top1,
         "views": published.views,
         "num_test_videos": published.num_test_videos,
-        "tolerance": {"low": verdict.low, "high": verdict.high, "rule": _rule(num_videos)},
+        "tolerance": {
+            "low": verdict.low,
+            "high": verdict.high,
+            "half_width": verdict.half_width,
+            "proves_little": proves_little(published.top1, num_videos),
+            "rule": _rule(num_videos),
+        },
         "verdict": verdict.word,
         "reasons": list(verdict.reasons),
         "causes": [{"name": check.name, "said": check.said} for check in verdict.causes()],
-        "checked": {check.name: check.said for check in verdict.checks},
+        "checked": {check.name: check.said for check in verdict.checks if check.likely is not None},
+        "not_checked": {check.name: check.said for check in verdict.checks if check.likely is None},
         "overrides": {key: str(value) for key, value in overrides.items()},
     }
 

@@ -65,8 +65,7 @@ def test(cfg) -> dict:
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.EvalMonitor(recorder, "test", log_period=cfg.LOG_PERIOD)
     board.start(len(loader))
-    share = chance.NUM_VIDEOS // distributed.world_size()
-    watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, session.log.warning, share)
+    watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, session.log.warning)
     watched = not (unlabelled or cfg.DATA.MULTI_LABEL)
     if watched and sink is not None:
         watch.see(*_taken_up(sink, loader.dataset))

@@ -364,12 +364,24 @@ def _validate(
 
 
 def _judge(cfg, session: Session, evaluation: evaluator.Evaluation, dataset, epoch: int) -> dict:
-    """Validation records to numbers; the videos that could not be read are named in the log."""
+    """Validation records to numbers; the videos that could not be read, or not to their end, are named in the log."""
     scored = evaluator.merge(evaluation.records, dataset.views_per_video, cfg.DATA.ENSEMBLE_METHOD)
     labels = [dataset.label(int(index)) for index in scored.video_ids]
     evaluator.check_scored(scored, evaluation, dataset.name, len(dataset))
     for index, reason in evaluation.unreadable:
         session.log.warning("validation leaves out an unreadable video: %s: %s", dataset.name(index), reason)
+    for index, reason in evaluation.damaged:
+        session.log.warning(
+            "validation scores a damaged video as far as it goes: %s: %s", dataset.name(index), reason
+        )
+    if evaluation.unreadable or evaluation.damaged:
+        session.log.warning(
+            "validation: %d unreadable, %d damaged, %d of %d videos scored",
+            len(evaluation.unreadable),
+            len(evaluation.damaged),
+            len(labels),
+            len(dataset),
+        )
     return {
         **evaluator.measure(scored.scores, labels, cfg.DATA.MULTI_LABEL),
         "epoch": epoch,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from slowfast.engine.verdict import views_text
+from slowfast.engine.verdict import proves_little, views_text
 
 HEADER = (
     "recipe", "parameters (M)", "GFLOPs a view", "GFLOPs in all", "published GFLOPs", "views",
@@ -85,14 +85,15 @@ def _cells(row: Row) -> list[str]:
         f"{published['gflops']:g}",
         views_text(*row.views),
         f"{published['top1']:.1f}",
-        measured(parts(published["num_test_videos"]), row.results),
+        measured(parts(published["num_test_videos"]), row.results, published["top1"]),
         _weights(published),
     ]
 
 
-def measured(expected: dict[str, int], results: dict[str, dict]) -> str:
+def measured(expected: dict[str, int], results: dict[str, dict], published_top1: float) -> str:
     """The top-1 of a row's result, of several splits their mean, and what a reader must know of it; a dash until
-    all of ``parts`` were measured."""
+    all of ``parts`` were measured. The number of videos is said where they are not all, or so few that they prove
+    little."""
     if not all(part in results for part in expected):
         return "-"
     remarks = [f"mean of splits 1-{len(expected)}"] if len(expected) > 1 else []
@@ -101,6 +102,9 @@ def measured(expected: dict[str, int], results: dict[str, dict]) -> str:
         if part and found:
             found[0] = f"{part.replace('split', 'split ')}: {found[0]}"
         remarks += found
+    scored = [results[part]["num_scored"] for part in expected]
+    if scored == list(expected.values()) and any(proves_little(published_top1, count) for count in scored):
+        remarks.append(f"{sum(scored)} videos")
     top1 = mean(results[part]["video"]["top1"] for part in expected)
     return f"{top1:.1f}" + (f" ({', '.join(remarks)})" if remarks else "")
 

@@ -130,6 +130,57 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path, content):
     assert said.startswith("img_00002.png cannot be decoded (") and str(tmp_path) not in said
 
 
+def checked(folder, num_frames, template=TEMPLATE):
+    """What a check of the folder says, or ""."""
+    try:
+        open_frame_folder(folder, num_frames, template).check()
+    except UnreadableVideo as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, "{:03d}.jpg", "{:03d}.bmp"])
+@pytest.mark.parametrize("num_frames", [1, 2, 9])
+def test_a_check_finds_nothing_in_whole_folders(tmp_path, template, num_frames):
+    folder = write_folder(tmp_path / "video", range(1, num_frames + 1), template)
+    assert checked(folder, num_frames, template) == ""
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, "{:03d}.jpg"])
+@pytest.mark.parametrize("number", [1, 2, 5, 8, 9])  # first, middle and last, and between
+@pytest.mark.parametrize("content", ["empty", "text", "cut", "small"])
+def test_a_check_finds_every_frame_that_a_read_would_refuse(tmp_path, template, number, content):
+    folder = write_folder(tmp_path / "video", range(1, 10), template, height=60, width=80)
+    file = folder / template.format(number)
+    if content == "small":
+        write_folder(folder, [number], template, height=40, width=80)
+        expected = f"{file.name} is 80x40"
+    else:
+        file.write_bytes({"empty": b"", "text": b"no image", "cut": file.read_bytes()[:-60]}[content])
+        expected = f"{file.name} cannot be decoded ({'empty file' if content == 'empty' else ''}"
+        assert checked(folder, 9, template) == wrong(folder, 9, range(9), template)
+    assert expected in checked(folder, 9, template)
+
+
+def test_a_check_goes_by_the_size_of_upright_frames(tmp_path):
+    folder = write_folder(tmp_path / "video", range(1, 10), "{:03d}.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(3, height=8, width=6)).save(folder / "003.jpg", exif=exif)
+    assert checked(folder, 9, "{:03d}.jpg") == ""  # stored as 6x8, shown as 8x6
+    Image.fromarray(picture(3)).save(folder / "003.jpg", exif=exif)
+    assert "001.jpg is 8x6, 003.jpg is 6x8" in checked(folder, 9, "{:03d}.jpg")
+
+
+def test_a_check_decodes_three_frames_of_a_whole_folder(tmp_path, monkeypatch):
+    folder = write_folder(tmp_path / "video", range(1, 10), "{:03d}.jpg")
+    reader, decoded = open_frame_folder(folder, 9, "{:03d}.jpg"), []
+    original = reader._picture
+    monkeypatch.setattr(reader, "_picture", lambda number: decoded.append(number) or original(number))
+    reader.check()
+    assert decoded == [0, 4, 8]
+
+
 def test_importing_it_needs_no_torch():
     check = "import sys, slowfast.datasets.frame_folders; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)

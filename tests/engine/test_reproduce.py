@@ -22,11 +22,13 @@ from slowfast import cli
 from slowfast.config import load_cfg
 from slowfast.datasets.build import build_device_stage, build_loader
 from slowfast.datasets.video_writer import write_video
+from slowfast.engine import reproduce as story
 from slowfast.engine.reproduce import (
     default_output_dir,
     default_result_file,
     overridden,
     published_names,
+    why_not_written,
 )
 from slowfast.engine.verdict import Published
 from slowfast.models.build import build_model
@@ -134,7 +136,12 @@ def test_the_right_weights_pass_and_leave_the_result_the_table_reads(run, capsys
     assert block["tolerance"]["high"] == pytest.approx(94.58, abs=0.01)
     out = capsys.readouterr().out
     assert "toy/tiny: published top-1 90.0, measured" in out and "over 100 videos" in out
-    assert "passes from 82.46 to 94.58: the 95 % Wilson interval" in out
+    assert "passes from 82.46 to 94.58 (half-width 6.1 points): the 95 % Wilson interval" in out
+    assert (
+        "this PASS proves little: of so few videos (100) the interval's half-width is above 2 points" in out
+    )
+    assert block["tolerance"]["half_width"] == pytest.approx(6.06, abs=0.01)
+    assert block["tolerance"]["proves_little"] is True
 
 
 @pytest.mark.parametrize("weights", ["weights.pyth", "nameless.pyth"])
@@ -192,10 +199,105 @@ def test_one_crop_instead_of_three(row, run, tmp_path):
     assert "4x1x2" in result["published"]["checked"]["views"]
 
 
-def test_a_changed_protocol_key_is_named(run):
+def test_a_changed_protocol_key_is_named(run, capsys):
     status, result = run("TEST.NUM_SPATIAL_CROPS", 1, "TEST.BATCH_SIZE", 6)
     assert status == 1 and causes(result) == ["views", "overrides"]
     assert result["published"]["overrides"] == {"TEST.NUM_SPATIAL_CROPS": "1"}
+    out = capsys.readouterr().out
+    assert "likely cause: views: 4x1x2 (frames x crops x clips), published 4x3x2" in out
+    assert "looks right: videos: 100 scored" in out and "proves little" not in out
+    # Clips in video files have no numbers of extracted frames.
+    assert "not checked: frame rate: no numbers of extracted frames" in out
+    assert "looks right: frame rate" not in out
+    assert list(result["published"]["not_checked"]) == ["frame rate"]
+    assert "frame rate" not in result["published"]["checked"] and len(result["published"]["checked"]) == 6
+
+
+@pytest.fixture
+def run_by_default(row, tmp_path):
+    """As `run`, on a copy of the row without --result-file: (exit status, the row's result file, OUTPUT_DIR)."""
+    recipe = tmp_path / "configs" / "toy" / "tiny.yaml"
+    copy_row(row, recipe)
+    folder, file = tmp_path / "run", tmp_path / "results" / "toy" / "tiny.json"
+
+    def reproduce(*words, weights="weights.pyth"):
+        lists = [] if "DATA.PATH_TO_DATA_DIR" in words else data_words(row)[:2]
+        words = ["reproduce", recipe, "--checkpoint", row / weights, "OUTPUT_DIR", folder, *data_words(row)[2:],
+                 *lists, *words]  # fmt: skip
+        return cli.main([str(word) for word in words]), file, folder
+
+    return reproduce
+
+
+def verdict_in(path):
+    return json.loads(path.read_text())["published"]["verdict"]
+
+
+def test_a_pass_is_lost_to_no_failure_and_no_other_test(row, run_by_default, tmp_path, capsys):
+    kept = {number: label for number, label in labels_of(row).items() if number % 20 != 7}
+    fewer = write_lists(tmp_path / "fewer", kept)
+    status, file, folder = run_by_default("DATA.PATH_TO_DATA_DIR", fewer)
+    assert status == 1 and verdict_in(file) == "FAIL"  # a row that nobody reproduced may say so
+    assert f"written to {file}\n" in capsys.readouterr().out
+    assert run_by_default()[0] == 0 and verdict_in(file) == "PASS"
+    assert f"written to {file}\n" in capsys.readouterr().out
+    passed = file.read_bytes()
+
+    assert run_by_default("DATA.PATH_TO_DATA_DIR", fewer)[0] == 1
+    assert file.read_bytes() == passed and verdict_in(folder / "results.json") == "FAIL"
+    top1 = json.loads(passed)["video"]["top1"]
+    said = f"not written to {file}: it holds an earlier PASS, top-1 {top1:.2f} over 100 videos; this result is in "
+    assert said + str(folder / "results.json") in capsys.readouterr().out
+
+    assert run_by_default("DATA.TEST_SCALE", 36)[0] in (0, 1)
+    assert file.read_bytes() == passed
+    assert f"not written to {file}: keys of the row's test were changed" in capsys.readouterr().out
+
+    words = ["--result-file", file, "DATA.PATH_TO_DATA_DIR", fewer]
+    assert run_by_default(*words)[0] == 1 and verdict_in(file) == "FAIL"
+    assert (
+        f"written to {file}, in place of an earlier PASS, top-1 {top1:.2f} over 100"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_changed_test_leaves_no_result_of_the_row(run_by_default):
+    status, file, folder = run_by_default("TEST.NUM_SPATIAL_CROPS", 1)
+    assert status == 1 and not file.exists() and verdict_in(folder / "results.json") == "FAIL"
+
+
+def block(verdict, **overrides):
+    return {
+        "video": {"top1": 9.0},
+        "num_scored": 5,
+        "published": {"verdict": verdict, "overrides": overrides},
+    }
+
+
+def test_what_a_result_file_takes():
+    assert why_not_written(block("PASS"), block("PASS")) == ""
+    assert why_not_written(block("FAIL"), block("FAIL")) == "" == why_not_written(block("FAIL"), {})
+    assert why_not_written(block("FAIL"), block("PASS", a="1")) == ""  # that was no pass of the row's test
+    assert (
+        why_not_written(block("FAIL"), block("PASS")) == "it holds an earlier PASS, top-1 9.00 over 5 videos"
+    )
+    assert why_not_written(block("PASS", a="1"), {}) == "keys of the row's test were changed"
+
+
+def test_a_file_that_is_no_whole_result_holds_no_pass(tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    assert (
+        story._read_if_whole(tmp_path / "broken.json") == {} == story._read_if_whole(tmp_path / "none.json")
+    )
+
+
+def test_a_process_without_a_part_in_the_test_learns_the_verdict(run_by_default, monkeypatch):
+    launched = cli._launch
+    monkeypatch.setattr(cli, "_launch", lambda *args: launched(*args) and None)  # as with spawned processes
+    assert run_by_default()[0] == 0
+    assert (
+        run_by_default("TEST.NUM_SPATIAL_CROPS", 1)[0] == 1
+    )  # told by this run, not by the file that it kept
 
 
 def test_a_twentieth_of_the_videos_removed(row, run, tmp_path):
@@ -245,7 +347,7 @@ def test_splits_have_their_own_videos_and_files_and_a_mean(row, tmp_path, capsys
         assert (runs / f"split{split}" / "results.json").exists() and kept.exists() == (split == 1)
         top1.append(result["video"]["top1"])
     out = capsys.readouterr().out
-    assert f"top-1 of all splits: {sum(top1) / 2:.1f} (mean of splits 1-2)" in out
+    assert f"top-1 of all splits: {sum(top1) / 2:.1f} (mean of splits 1-2, 150 videos)" in out
     assert "TRAIN.INIT" in out  # notes of the config
 
 

@@ -86,7 +86,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def await_the_next_second() -> None:
-    """TensorBoard reads the files of a folder in the order of their names, which begin with the second of their start."""
+    """TensorBoard reads files in the order of their names, which begin with the second in which they were made."""
     begin = int(time.time())
     while int(time.time()) == begin:
         time.sleep(0.01)

@@ -6,6 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from torch import nn
 from slowfast.datasets.build import DATASET_REGISTRY
 from slowfast.datasets.pipeline import Views, empty_views
 from slowfast.datasets.video_dataset import ItemReport, VideoItem
+from slowfast.datasets.video_writer import write_video
 from slowfast.engine.test import test as run_test
 from slowfast.engine.train import train
 from slowfast.models.build import MODEL_REGISTRY
@@ -117,6 +119,25 @@ def test_a_finished_run_is_not_trained_again(finished):
     before = checkpoint.load(result["checkpoint"])
     assert train(cfg)["steps"] == 6
     assert_same_state(checkpoint.load(result["checkpoint"])["model_state"], before["model_state"])
+
+
+def test_a_validation_names_and_counts_bad_videos(debug_cfg, debug_data, tmp_path):
+    frames = np.random.default_rng(0).integers(256, size=(16, 40, 48, 3), dtype=np.uint8)
+    write_video(tmp_path / "whole.avi", frames, 25)
+    whole = (tmp_path / "whole.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: len(whole) * 2 // 3])
+    lists = tmp_path / "lists"
+    shutil.copytree(debug_data, lists, ignore=shutil.ignore_patterns("*.mp4"))
+    with open(lists / "val.csv", "a") as file:
+        file.write(f"{tmp_path / 'cut.avi'} 0\n{tmp_path / 'gone.avi'} 0\n")
+    words = ["SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0.0", "DATA.PATH_TO_DATA_DIR", str(lists)]
+    val = train(debug_cfg(*words))["val"]
+    assert (val["num_scored"], val["num_total"]) == (9, 10)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    promised = "the header promises 16 frames, the file holds 9"
+    assert f"validation scores a damaged video as far as it goes: {tmp_path / 'cut.avi'}: {promised}" in log
+    assert f"validation leaves out an unreadable video: {tmp_path / 'gone.avi'}: " in log
+    assert "validation: 1 unreadable, 1 damaged, 9 of 10 videos scored" in log
 
 
 def test_a_run_without_validations_ends_with_the_same_weights(finished, debug_cfg, debug_data, tmp_path):

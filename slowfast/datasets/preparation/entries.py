@@ -13,7 +13,8 @@ class Entry:
     """One video that an annotation file names.
 
     names: what its file (without suffix) or frame folder may be called, best first. class_name: as the owner
-    writes it, "" in the split `unlabelled`. label: from 0. where: "file:line" of the annotation.
+    writes it, "" in the split `unlabelled`. label: from 0. where: "file:line" of the annotation. names_repeat: whether
+    another class may have a video of the same name, so that one in the folder of another class is not meant.
     """
 
     names: tuple[str, ...]
@@ -21,6 +22,7 @@ class Entry:
     label: int
     split: str
     where: str
+    names_repeat: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,14 @@ class Item:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A video that is in no list, and why. label and split: where it would have stood; -1 and "" if unknown."""
+    """A video that is not listed where it might be, and why.
+
+    label and split: where it would have stood; -1 and "" if unknown. cause: "", or what the reason has in common with
+    others that the report tells together.
+    """
 
     path: str
     reason: str
     label: int = -1
     split: str = ""
+    cause: str = ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from slowfast.datasets.preparation.classes import ClassNumbers
 from slowfast.datasets.preparation.entries import SPLITS, Item, LeftOut
 from slowfast.datasets.preparation.media import MediaTree, file_size
+from slowfast.utils.plural import counted
 from slowfast.utils.seeds import derive
 
 _SPLIT_NAMES = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
@@ -194,7 +195,7 @@ def _check_enough(members: Mapping[str, list[Item]], class_names: Sequence[str],
     few = [label for label in range(len(class_names)) if len(groups[label]) < needed]
     if few:
         shown = ", ".join(
-            f"{class_names[label]!r} ({videos[label]} videos in {len(groups[label])} groups)"
+            f"{class_names[label]!r} ({counted(videos[label], 'video')} in {counted(len(groups[label]), 'group')})"
             for label in few[:_SHOWN]
         )
         more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""

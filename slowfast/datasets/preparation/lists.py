@@ -138,6 +138,15 @@ def write_lists(
     return listed
 
 
+def write_damaged(folder: Path, damaged: Sequence[tuple[str, str]]) -> None:
+    """damaged.csv of (path, reason): listed videos that end before their header says. Without any, there is no file."""
+    path = folder / "damaged.csv"
+    if damaged:
+        _write(path, _csv(["path", "reason"], damaged))
+    else:
+        path.unlink(missing_ok=True)  # of an earlier preparation
+
+
 def write_class_names(folder: Path, class_names: Sequence[str]) -> None:
     """classes.txt, one name a line from class 0."""
     _write(folder / "classes.txt", "".join(f"{name}\n" for name in class_names))

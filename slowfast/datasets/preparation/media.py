@@ -9,10 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from slowfast.datasets.preparation.claims import settle
 from slowfast.datasets.preparation.entries import Entry, Item, LeftOut
 from slowfast.utils.names import normalised
+from slowfast.utils.plural import counted
 
 KINDS = ("videos", "frames")
+NOUNS = {"videos": "video file", "frames": "frame folder"}  # what one of a kind is called
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .avi .webm .mkv .mpg .mpeg .wmv .flv .3gp .ts .mts .m2ts .ogv .vob .asf".split()
 )
@@ -150,7 +153,7 @@ def choose_kind(tree: MediaTree, use: str = "auto") -> str:
     if use not in ("auto", *KINDS):
         raise ValueError(f"unknown kind of media {use!r}; known: auto, {', '.join(KINDS)}")
     here = [kind for kind in KINDS if tree.paths(kind)]
-    found = f"{len(tree.videos)} video files and {len(tree.frames)} frame folders"
+    found = " and ".join(counted(len(tree.paths(kind)), NOUNS[kind]) for kind in KINDS)
     if not here or use not in ("auto", *here):
         others = ", ".join(f"{count} {suffix}" for suffix, count in tree.others.most_common(4))
         raise ValueError(
@@ -165,40 +168,62 @@ def choose_kind(tree: MediaTree, use: str = "auto") -> str:
 def match(entries: Iterable[Entry], tree: MediaTree, kind: str) -> tuple[list[Item], list[LeftOut]]:
     """Find the medium of every entry, wherever in the tree it lies.
 
-    Of several with the right name, one in a folder named like the class is taken, then the first by path. A
-    medium is listed once: the entry that names it first keeps it. Raises ValueError if nothing is found.
+    Of several with the right name, one in a folder named like the class is taken, then the first by path; where names
+    repeat in other classes, none in the folder of one of these. A medium is listed once: `claims.settle` says for which
+    of the entries that name it. Raises ValueError if nothing is found.
     """
-    by_name = defaultdict(list)
-    for path in tree.paths(kind):
-        by_name[_bare(path, kind)].append(path)
-    items, left_out, taken = [], [], {}
-    for entry in entries:
-        found = next((by_name[name] for name in entry.names if name in by_name), [])
-        found = sorted(found, key=lambda path: not _in_class_folder(path, entry.class_name))
-        if not found:
-            reason = f"not found ({entry.where})"
-        elif found[0] in taken:
-            reason = f"listed already by {taken[found[0]]} ({entry.where})"
-        else:
-            reason = tree.problem(found[0], kind)
-        path = found[0] if found else entry.names[0]
+    entries = list(entries)
+    found = _candidates(entries, tree.paths(kind), kind)
+    claimants = defaultdict(list)
+    for entry, paths in zip(entries, found, strict=True):
+        if paths:
+            claimants[paths[0]].append(entry)
+    given_way = {path: settle(claiming)[1] for path, claiming in claimants.items()}
+    items, left_out, copies = [], [], {}
+    for entry, paths in zip(entries, found, strict=True):
+        path, cause = paths[0] if paths else entry.names[0], ""
+        reason = tree.problem(path, kind) if paths else f"not found ({entry.where})"
+        if paths and not reason:
+            cause, reason = given_way[path].get(entry, ("", ""))
         if reason:
-            left_out.append(LeftOut(path, reason, entry.label, entry.split))
+            left_out.append(LeftOut(path, reason, entry.label, entry.split, cause))
             continue
-        taken[path] = entry.where
         items.append(Item(path, entry.label, entry.split, tree.num_frames(path, kind)))
-        left_out += [LeftOut(other, f"{path} has the same name and is used") for other in found[1:]]
+        copies |= {other: path for other in paths[1:] if other not in claimants}
+    left_out += [LeftOut(other, f"{path} has the same name and is used") for other, path in copies.items()]
     if not items:
-        first, seen = left_out[0], tree.paths(kind)
-        raise ValueError(
-            f"{tree.root}: none of the {len(left_out)} annotated videos is there; the first, {first.path!r}: "
-            f"{first.reason}. The {len(seen)} {kind} there are named like {seen[0]!r}"
-        )
+        raise ValueError(_none_listed(tree, kind, left_out))
     return items, left_out
 
 
-def _in_class_folder(path: str, class_name: str) -> bool:
-    return normalised(PurePosixPath(path).parent.name) == normalised(class_name)
+def _candidates(entries: Sequence[Entry], paths: Sequence[str], kind: str) -> list[list[str]]:
+    """For each entry the paths that it may mean, best first."""
+    by_name = defaultdict(list)
+    for path in paths:
+        by_name[_bare(path, kind)].append(path)
+    classes = {normalised(entry.class_name) for entry in entries}
+    found = []
+    for entry in entries:
+        own = normalised(entry.class_name)
+        others = classes - {own, ""} if entry.names_repeat else ()
+        named = next((by_name[name] for name in entry.names if name in by_name), [])
+        named = [path for path in named if _folder(path) not in others]
+        found.append(sorted(named, key=lambda path: _folder(path) != own))
+    return found
+
+
+def _none_listed(tree: MediaTree, kind: str, left_out: Sequence[LeftOut]) -> str:
+    first, seen = left_out[0], tree.paths(kind)
+    here = counted(len(seen), NOUNS[kind])
+    return (
+        f"{tree.root}: none of the annotated videos ({len(left_out)}) can be listed; the first, {first.path!r}: "
+        f"{first.reason}. What is there ({here}) is named like {seen[0]!r}"
+    )
+
+
+def _folder(path: str) -> str:
+    """The folder that a medium lies in, spelled so that it can be compared with names of classes."""
+    return normalised(PurePosixPath(path).parent.name)
 
 
 def _bare(path: str, kind: str) -> str:

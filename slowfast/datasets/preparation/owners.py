@@ -130,7 +130,10 @@ def read_ucf101(folder: str | Path, classes: ClassNumbers) -> dict[str, list[Ent
 
 
 def read_hmdb51(folder: str | Path, classes: ClassNumbers) -> dict[str, list[Entry]]:
-    """{"split1": entries, ...} of a folder with <class>_test_split<k>.txt; its test videos are the split `val`."""
+    """{"split1": entries, ...} of a folder with <class>_test_split<k>.txt; its test videos are the split `val`.
+
+    Videos of different classes may have the same name.
+    """
     folder = Path(folder)
     splits: dict[str, list[Entry]] = {}
     for path, match in _matching(folder, _HMDB_LIST, "brush_hair_test_split1.txt"):
@@ -142,7 +145,7 @@ def read_hmdb51(folder: str | Path, classes: ClassNumbers) -> dict[str, list[Ent
                 raise ValueError(f"{where}: found {line!r}; HMDB51 has lines 'name.avi 0', 1 or 2")
             if _HMDB_SPLITS[use]:
                 stem = PurePosixPath(video.strip()).stem
-                entries.append(Entry((stem,), match[1], label, _HMDB_SPLITS[use], where))
+                entries.append(Entry((stem,), match[1], label, _HMDB_SPLITS[use], where, names_repeat=True))
     for split, entries in splits.items():
         absent = set(range(len(classes.names))) - {entry.label for entry in entries}
         if absent:

@@ -19,7 +19,7 @@ class Plan:
 
     data_set: k400, k600, ssv1, ssv2, ucf101, hmdb51 or folders. media: folder of videos or frame folders. out:
     folder for the lists. use: auto, videos or frames. task: what to make from every video, into the folder
-    `converted`; the lists then name what was made. check: whether videos that are listed as they are get opened.
+    `converted`; the lists then name what was made. check: whether media that are listed as they are get looked into.
     """
 
     data_set: str
@@ -46,17 +46,26 @@ class _Media:
     plan: Plan
     results: dict[str, Result] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
     num_checked: int = 0
 
     def convert_or_check(self, paths: Sequence[str]) -> None:
-        """Make of the media what was asked for; open videos that are to be listed as they are."""
+        """Make of the media what was asked for; check those that are to be listed as they are."""
         root, plan = self.tree.root, self.plan
         if plan.task:
-            self.results = convert(root, paths, plan.converted, plan.task, workers=plan.workers)
-            self.unreadable = {path: result.reason for path, result in self.results.items() if result.reason}
-        elif self.kind == "videos" and plan.check:
-            self.unreadable = checking.unreadable(root, paths, workers=plan.workers)
-            self.num_checked = len(paths)
+            found = self.results = convert(root, paths, plan.converted, plan.task, workers=plan.workers)
+        elif plan.check:
+            found, self.num_checked = self._check(paths), len(paths)
+        else:
+            return
+        self.unreadable = {path: one.reason for path, one in found.items() if one.reason}
+        self.damaged = {path: one.damage for path, one in found.items() if one.damage}
+
+    def _check(self, paths: Sequence[str]) -> dict[str, checking.Finding]:
+        root, workers = self.tree.root, self.plan.workers
+        if self.kind == "videos":
+            return checking.check_videos(root, paths, workers=workers)
+        return checking.check_frame_folders(root, paths, self.tree.frames, workers=workers)
 
     def usable(self, items: Sequence[Item]) -> tuple[list[Item], list[LeftOut]]:
         """Items whose medium could be read, as far as that was tried, and whose path a list can hold.
@@ -105,9 +114,7 @@ def prepare_annotated(plan: Plan, annotated: Mapping[str, Sequence[Entry]], clas
         for name in ("", *lists.SPLIT_FOLDERS):
             if name not in annotated:
                 texts += report.removed(lists.remove_other_lists(plan.out / name, plan.data_set, ()))
-    unused = len(found.tree.paths(found.kind)) - len(used)
-    if unused:
-        texts.append(f"{unused} {found.kind} in {plan.media} are in none of these lists")
+    texts += report.unused(len(found.tree.paths(found.kind)) - len(used), found.kind, plan.media)
     return "\n".join([*texts, *_closing(found, len(classes.names), written)])
 
 
@@ -162,10 +169,13 @@ def _write(
     """Write the lists of one folder below `out`; return (report, splits that have a list)."""
     folder = found.plan.out / name
     listed = lists.write_lists(folder, found.listed(items), left_out, class_names, found.form)
+    damaged = [(item.path, found.damaged[item.path]) for item in items if item.path in found.damaged]
+    lists.write_damaged(folder, damaged)
     written = [found.form.names[split] for split in listed]
     removed = lists.remove_other_lists(folder, found.plan.data_set, written)
     text = report.summary(folder, listed, left_out, class_names, found.form)
-    return "\n".join([text, *report.removed(removed)]), list(listed)
+    notes = [*report.damaged(folder, len(damaged)), *report.removed(removed)]
+    return "\n".join([text, *notes]), list(listed)
 
 
 def _closing(found: _Media, num_classes: int, written: Mapping[str, Collection[str]]) -> list[str]:
@@ -173,7 +183,7 @@ def _closing(found: _Media, num_classes: int, written: Mapping[str, Collection[s
     return [
         *report.ignored(found.tree.others),
         *report.conversion(found.results),
-        *report.checked(found.num_checked, len(found.unreadable)),
+        *report.checked(found.num_checked, len(found.unreadable), found.kind),
         *report.usage(_keys(found, num_classes, written)),
     ]
 

@@ -10,6 +10,8 @@ from statistics import median
 from slowfast.datasets.preparation.conversion import Result
 from slowfast.datasets.preparation.entries import UNLABELLED, Item, LeftOut
 from slowfast.datasets.preparation.lists import ListFormat, counts_table
+from slowfast.datasets.preparation.media import NOUNS
+from slowfast.utils.plural import counted
 
 _ROWS = 20  # a table with more classes becomes one line per split
 _SHOWN = 3
@@ -22,7 +24,7 @@ def summary(
     class_names: Sequence[str],
     form: ListFormat,
 ) -> str:
-    """Videos per list, per class, and the first that are left out."""
+    """Videos per list, per class, and the first that are left out, those with a common cause together."""
     lines = [f"{folder}:"]
     for split, items in listed.items():
         note = ""
@@ -30,13 +32,39 @@ def summary(
             note = ", the validation list again"
         if split == UNLABELLED:
             note = ", label 0 for all: not to be scored"
-        lines.append(f"  {form.names[split]}: {len(items)} videos{note}")
+        lines.append(f"  {form.names[split]}: {counted(len(items), 'video')}{note}")
     lines += ["  " + line for line in _table(*counts_table(listed, left_out, class_names))]
     if left_out:
         lines.append(f"  {len(left_out)} left out, see {folder / 'missing.csv'}")
-        lines += [f"    {item.path}: {item.reason}" for item in left_out[:_SHOWN]]
-        lines += ["    ..."] if len(left_out) > _SHOWN else []
+    causes = sorted({item.cause for item in left_out})  # "", for what has a reason of its own, comes first
+    for cause in causes:
+        lines += _first([item for item in left_out if item.cause == cause], cause)
     return "\n".join(lines)
+
+
+def _first(left_out: Sequence[LeftOut], cause: str) -> list[str]:
+    """The first of those with one cause. Two lines of annotation may have one reason, which is told once."""
+    indent, lines = "    ", []
+    if cause:
+        lines.append(f"    {counted(len({item.path for item in left_out}), 'video')} {cause}:")
+        indent = "      "
+    told = list(dict.fromkeys(f"{indent}{item.path}: {item.reason}" for item in left_out))
+    return [*lines, *told[:_SHOWN], *([f"{indent}..."] if len(told) > _SHOWN else [])]
+
+
+def damaged(folder: Path, number: int) -> list[str]:
+    """How many of the listed videos are damaged."""
+    if not number:
+        return []
+    return [
+        f"  {counted(number, 'damaged video')} listed, used as far as the frames go: see {folder / 'damaged.csv'}"
+    ]
+
+
+def unused(number: int, kind: str, media: Path) -> list[str]:
+    """Media that no annotation names."""
+    are = "is" if number == 1 else "are"
+    return [f"{counted(number, NOUNS[kind])} in {media} {are} in none of these lists"] if number else []
 
 
 def removed(paths: Sequence[Path]) -> list[str]:
@@ -65,22 +93,19 @@ def ignored(others: Mapping[str, int]) -> list[str]:
 
 
 def conversion(results: Mapping[str, Result]) -> list[str]:
-    """What was made from the videos, and which of them are damaged."""
+    """What was made from the videos."""
     if not results:
         return []
     made = sum(result.made for result in results.values())
     failed = sum(bool(result.reason) for result in results.values())
-    lines = [f"converted now: {made}, earlier: {len(results) - made - failed}, impossible: {failed}"]
-    damaged = [(path, result.damage) for path, result in results.items() if result.damage]
-    if damaged:
-        lines.append(f"{len(damaged)} videos are damaged and were converted as far as they can be read:")
-        lines += [f"  {path}: {damage}" for path, damage in damaged[:_SHOWN]]
-    return lines
+    return [f"converted now: {made}, earlier: {len(results) - made - failed}, impossible: {failed}"]
 
 
-def checked(number: int, unreadable: int) -> list[str]:
-    """How many videos were opened, and how many in vain."""
-    return [f"{number} videos were opened; {unreadable} of them cannot be read"] if number else []
+def checked(number: int, unreadable: int, kind: str) -> list[str]:
+    """How many media were looked into, and how many of them are in no list for what was found."""
+    if not number:
+        return []
+    return [f"{counted(number, NOUNS[kind])} opened; unreadable: {unreadable}"]
 
 
 def usage(keys: Mapping[str, object]) -> list[str]:
@@ -107,5 +132,7 @@ def _table(header: Sequence[str], rows: Sequence[tuple]) -> list[str]:
     empty = [row[1] for row in rows if not any(row[2:-1])]
     if empty:
         more = ", ..." if len(empty) > _SHOWN else ""
-        lines.append(f"  {len(empty)} classes have no video at all: {', '.join(empty[:_SHOWN])}{more}")
+        lines.append(
+            f"  {counted(len(empty), 'class', 'classes')} without any video: {', '.join(empty[:_SHOWN])}{more}"
+        )
     return lines

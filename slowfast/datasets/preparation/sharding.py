@@ -22,6 +22,7 @@ from slowfast.datasets.preparation.lists import require_writable
 from slowfast.datasets.preparation.parallel import run_all
 from slowfast.datasets.tar_members import read_members
 from slowfast.utils.atomic import replace_file
+from slowfast.utils.plural import counted
 
 _ANY_CLASS = 2**31 - 1
 _NAMED = 5  # of the videos left out, in the report
@@ -189,10 +190,10 @@ def _report(
 ) -> list[str]:
     total = sum(video.size for video in videos)
     lines = [
-        f"{len(videos)} videos, {total / 1e9:.2f} GB, in {len(shards)} shards: {made} written, "
+        f"{counted(len(videos), 'video')}, {total / 1e9:.2f} GB, in {counted(len(shards), 'shard')}: {made} written, "
         f"{len(shards) - made} were there and whole"
     ]
     if left_out:
-        lines.append(f"{len(left_out)} videos are not there, see missing.csv:")
+        lines.append(f"{counted(len(left_out), 'listed video')} not there, see missing.csv:")
         lines += [f"  {item.path}: {item.reason}" for item in left_out[:_NAMED]]
     return [*lines, "for the command line of tools/run_net.py:", f"DATA.PATH_PREFIX '{pattern}'"]

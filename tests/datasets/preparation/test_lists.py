@@ -11,6 +11,7 @@ from slowfast.datasets.preparation.lists import (
     list_text,
     require_writable,
     unlistable,
+    write_damaged,
     write_lists,
 )
 
@@ -36,6 +37,17 @@ def test_lists_are_read_back_by_the_loader(tmp_path):
         ["0", "jump", "1", "0", "0", "0"],
         ["1", "run", "1", "1", "1", "1"],
     ]
+
+
+def test_damaged_videos_have_a_file_as_long_as_there_are_any(tmp_path):
+    write_damaged(tmp_path, [("a, b.avi", "the header promises 4 frames, the file holds 2")])
+    assert rows(tmp_path / "damaged.csv") == [
+        ["path", "reason"],
+        ["a, b.avi", "the header promises 4 frames, the file holds 2"],
+    ]
+    for _ in range(2):
+        write_damaged(tmp_path, [])
+        assert not (tmp_path / "damaged.csv").exists()
 
 
 def test_test_videos_with_labels_are_listed_themselves(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from slowfast.datasets.preparation.claims import TWICE, TWO_CLASSES, TWO_LISTS
 from slowfast.datasets.preparation.entries import Entry, Item, LeftOut
 from slowfast.datasets.preparation.media import (
     FrameFolder,
@@ -101,7 +102,7 @@ def test_a_folder_with_another_template_than_most_cannot_be_used(tmp_path):
 def test_the_kind_is_found_out_or_asked_for(tmp_path):
     touch(tmp_path, "a/1.mp4")
     assert choose_kind(look(tmp_path)) == "videos"
-    with pytest.raises(ValueError, match="1 video files and 0 frame folders"):
+    with pytest.raises(ValueError, match="1 video file and 0 frame folders"):
         choose_kind(look(tmp_path), "frames")
     touch(tmp_path, "a/2/1.jpg")
     with pytest.raises(ValueError, match="say with --use videos or --use frames"):
@@ -138,15 +139,78 @@ def test_what_is_not_listed_has_a_reason(tmp_path):
         entry("a"),
         entry("b", where="a.csv:2", label=1),
         entry("c_000001_000002", "c", where="a.csv:3", split="val"),
-        entry("a", where="b.csv:7", split="val", label=2),
     ]
     items, left_out = match(entries, look(tmp_path), "videos")
     assert items == [Item("a.mp4", 0, "train")]
     assert left_out == [
         LeftOut("b.mp4", "empty file", 1, "train"),
         LeftOut("c_000001_000002", "not found (a.csv:3)", 0, "val"),
-        LeftOut("a.mp4", "listed already by a.csv:1 (b.csv:7)", 2, "val"),
     ]
+
+
+def test_what_several_entries_name_is_listed_as_settled(tmp_path):
+    tree = look(touch(tmp_path, "a.mp4", "b.mp4", "c.mp4"))
+    entries = [
+        entry("a", where="t:1"),
+        entry("b", where="t:2"),
+        entry("c", where="t:3", label=1, class_name="run"),
+        entry("c", where="t:4", class_name="jump"),
+        entry("a", where="v:1", split="val"),
+        entry("a", where="v:2", split="val"),
+    ]
+    items, left_out = match(entries, tree, "videos")
+    assert items == [Item("b.mp4", 0, "train"), Item("a.mp4", 0, "val")]
+    both = "annotated as 'run' (t:3) and as 'jump' (t:4): listed as neither"
+    assert left_out == [
+        LeftOut("a.mp4", "kept in val (v:1) and so taken out of train (t:1)", 0, "train", TWO_LISTS),
+        LeftOut("c.mp4", both, 1, "train", TWO_CLASSES),
+        LeftOut("c.mp4", both, 0, "train", TWO_CLASSES),
+        LeftOut("a.mp4", "named again (v:2): listed once, for v:1", 0, "val", TWICE),
+    ]
+
+
+def test_what_cannot_be_used_is_not_settled(tmp_path):
+    touch(tmp_path, "a.mp4")
+    tree = look(touch(tmp_path, "b.mp4", content=b""))
+    _, left_out = match([entry("a"), entry("b"), entry("b", where="v:2", split="val")], tree, "videos")
+    assert [(item.reason, item.split, item.cause) for item in left_out] == [
+        ("empty file", "train", ""),
+        ("empty file", "val", ""),
+    ]
+
+
+def hair(name, label, split="train"):
+    where = f"{name}_test_split1.txt:1"
+    return Entry(("v",), name, label, split, where, names_repeat=True)
+
+
+def test_equal_names_in_two_class_folders_are_two_videos(tmp_path):
+    tree = look(touch(tmp_path, "brush_hair/v.avi", "wave/v.avi", "copy/v.avi"))
+    items, left_out = match([hair("brush_hair", 0), hair("wave", 1, "val")], tree, "videos")
+    assert items == [Item("brush_hair/v.avi", 0, "train"), Item("wave/v.avi", 1, "val")]
+    assert [(item.path, item.reason) for item in left_out] == [
+        ("copy/v.avi", "wave/v.avi has the same name and is used")
+    ]
+
+
+def test_a_video_of_another_class_does_not_take_the_place_of_a_missing_one(tmp_path):
+    tree = look(touch(tmp_path, "wave/v.avi", "wave/w.avi", "run/w.avi"))
+    others = [entry("w", class_name="wave"), entry("w", class_name="run", where="r:1", split="val")]
+    items, left_out = match([hair("brush_hair", 0), *others], tree, "videos")
+    assert [item.path for item in items] == ["wave/w.avi", "run/w.avi"]
+    assert [item.reason for item in left_out] == ["not found (brush_hair_test_split1.txt:1)"]
+    # Where names are unique, as YouTube's are, the folder may be that of an older list of classes.
+    entries = [entry("v", class_name="run"), entry("w", class_name="wave")]
+    assert match(entries, tree, "videos")[0][0].path == "wave/v.avi"
+
+
+def test_videos_without_class_folders_are_found_by_name_alone(tmp_path):
+    tree = look(touch(tmp_path, "v.avi"))
+    assert match([hair("brush_hair", 0)], tree, "videos")[0] == [Item("v.avi", 0, "train")]
+    _, left_out = match(
+        [hair("brush_hair", 0), hair("wave", 1), entry("x")], look(touch(tmp_path, "x.avi")), "videos"
+    )
+    assert {item.cause for item in left_out} == {TWO_CLASSES}
 
 
 def test_frame_folders_are_matched_with_their_counts(tmp_path):
@@ -159,7 +223,7 @@ def test_frame_folders_are_matched_with_their_counts(tmp_path):
 def test_nothing_found_shows_both_names(tmp_path):
     with pytest.raises(ValueError) as error:
         match([entry("x_1", "x")], look(touch(tmp_path, "a/b.mp4")), "videos")
-    assert "none of the 1 annotated videos is there; the first, 'x_1': not found (a.csv:1)" in str(
+    assert "none of the annotated videos (1) can be listed; the first, 'x_1': not found (a.csv:1)" in str(
         error.value
     )
-    assert "named like 'a/b.mp4'" in str(error.value)
+    assert "What is there (1 video file) is named like 'a/b.mp4'" in str(error.value)

@@ -242,6 +242,7 @@ def test_hmdb51(tmp_path):
         (("50_FIRST_DATES_wave_f_cm_np1_fr_med_0",), 1, "val"),
         (("Author_wave",), 1, "train"),
     ]
+    assert all(entry.names_repeat for entry in splits["split1"])
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_videos_that_are_not_there_are_left_out_and_named(lists, media, out):
     (media / "c0/4.mp4").unlink()
     (media / "c0/4.mp4").mkdir()
     report = make(lists, media, out)
-    assert "5 videos" in report and "2 videos are not there, see missing.csv" in report
+    assert "5 videos" in report and "2 listed videos not there, see missing.csv" in report
     with open(out / "missing.csv", newline="") as file:
         assert list(csv.reader(file)) == [
             ["path", "reason"],
