@@ -81,7 +81,7 @@ def _train(cfg: CfgNode) -> None:
     cfg.TRAIN.MIXED_PRECISION = "auto"
     # Go on with the same run: "" (no), "auto" (the newest checkpoint in OUTPUT_DIR, if any) or a file (here)
     cfg.TRAIN.RESUME = ""
-    # What may differ from the run that is resumed: batch (videos of a step, at the end of an epoch), list (here)
+    # What may differ from the run that is resumed, from the end of an epoch: batch (videos of a step), list (here)
     cfg.TRAIN.RESUME_ALLOW = []
     # Start from weights alone: "" (no), a file, or a published name looked up in MODEL.WEIGHTS_DIR (here).
     # Wins over UNIFORMER.PRETRAIN_NAME

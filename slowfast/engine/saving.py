@@ -106,10 +106,14 @@ class Saver:
             self._progress.so_far = self._board.state()
             self._save_step()
 
-    def pause(self) -> None:
-        """Between two steps of an epoch: save if that is due; save and raise Stopped if a signal asked for it."""
+    def pause(self, before: Callable[[], None]) -> None:
+        """Between two steps of an epoch: save if that is due; save and raise Stopped if a signal asked for it.
+
+        ``before`` is called on all ranks ahead of a save, to tell what a run that goes on after it will not tell again.
+        """
         due = self._pauses.after(self._progress.global_step)
         if due is not Pause.NONE:
+            before()
             self.save_between()
         if due is Pause.STOP:
             where = f"after step {self._progress.steps_in_epoch} of {self._steps_per_epoch}"

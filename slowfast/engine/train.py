@@ -186,7 +186,7 @@ def _train_epoch(
             step.guard.check(epoch, lr)
             _share_reports(reports, bad_videos)
         if number + 1 < len(loader):  # after the last step the end of the epoch saves, and stops
-            saver.pause()
+            saver.pause(before=partial(_share_reports, reports, bad_videos))
     step.guard.check(epoch, rate(epoch + 1.0))
     _share_reports(reports, bad_videos)
     return board.end_epoch()["data_wait"]

@@ -125,6 +125,7 @@ def kill(point: str, times: int, words: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    await_the_next_second()
 
 
 def newest(folder: Path) -> str:

@@ -71,11 +71,12 @@ def names(folder) -> list[str]:
 
 def test_steps_are_saved_with_what_the_monitor_knows_and_removed_after_the_epoch(tmp_path, clock):
     progress = Progress()
-    one = saver(tmp_path, progress, clock)
+    one, told = saver(tmp_path, progress, clock), []
     for _ in range(8):
         progress.global_step += 1
         progress.steps_in_epoch += 1
-        one.pause()
+        one.pause(lambda: told.append(progress.global_step))
+    assert told == [2, 4, 6, 8]
     assert names(tmp_path) == ["checkpoint_step_00000006.pyth", "checkpoint_step_00000008.pyth"]
     assert checkpoint.load(checkpoint.step_path(tmp_path, 8))["so_far"] == {"lr": [0.1]}
     before = checkpoint.step_path(tmp_path, 8).stat().st_mtime_ns
@@ -103,4 +104,4 @@ def test_a_full_disk_is_told_with_the_step_that_the_run_goes_on_from(tmp_path, c
     with pytest.raises(
         OSError, match="cannot write .*06.pyth: No space left.* goes on after step 4, saved before"
     ):
-        one.pause()
+        one.pause(lambda: None)

@@ -18,7 +18,7 @@ from slowfast.datasets.video_writer import write_video
 from slowfast.engine.test import test as run_test
 from slowfast.engine.train import train
 from slowfast.models.build import MODEL_REGISTRY
-from slowfast.utils import checkpoint, stopping
+from slowfast.utils import checkpoint, seeds, stopping
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN_GLOBALS = {
@@ -213,6 +213,28 @@ def test_the_same_command_with_a_named_file_goes_on_with_what_it_has_done(finish
     for key in ("model_state", "optimizer_state", "epoch", "global_step", "best"):
         assert_same_state(one[key], other[key], key)
     assert train(cfg)["steps"] == 6  # it is finished
+
+
+def test_unreadable_videos_are_named_before_a_save_in_the_middle(debug_cfg, debug_data, tmp_path, monkeypatch):
+    lists = tmp_path / "lists"
+    shutil.copytree(debug_data, lists, ignore=shutil.ignore_patterns("clips"))
+    rows = (debug_data / "train.csv").read_text().splitlines()
+    (lists / "train.csv").write_text("\n".join([*rows[:-4], *(f"gone_{n}.mp4 1" for n in range(4))]) + "\n")
+    monkeypatch.setattr(stopping, "asked", lambda: 15)
+    pairs = ("DATA.PATH_TO_DATA_DIR", str(lists), "TRAIN.BATCH_SIZE", "12", "DATA.MAX_BAD_FRACTION", "1")
+    with pytest.raises(stopping.Stopped, match="after step 1 of 2 of epoch 1"):
+        train(debug_cfg(*pairs, "LOG_PERIOD", "10"))
+    order = seeds.numpy_generator(debug_cfg().RNG_SEED, "order", 0).permutation(24)[:12]
+    gone = [f"gone_{index - 20}.mp4" for index in order if index >= 20]
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert gone and all(name in log for name in gone)
+
+
+def test_a_test_that_is_asked_to_stop_says_so(finished, debug_cfg, monkeypatch):
+    _, result, _ = finished
+    monkeypatch.setattr(stopping, "asked", lambda: 15)
+    with pytest.raises(stopping.Stopped, match="stopped by SIGTERM in the test"):
+        run_test(debug_cfg("TEST.CHECKPOINT_FILE_PATH", result["checkpoint"]))
 
 
 def test_weights_alone_start_a_new_run_and_cannot_be_resumed(finished, debug_cfg, tmp_path):
