@@ -247,8 +247,8 @@ def _resume(cfg, session: Session, path: str, model: nn.Module, step: TrainStep,
             f"{path} holds weights but no training state, so no run can go on from it; "
             f"to start a new run from these weights write TRAIN.RESUME '' TRAIN.INIT {path}"
         )
-    resuming.check(path, saved, _same_run(cfg, loader), cfg.TRAIN.RESUME_ALLOW)
     weights.check_resumed(path, saved, _class_names(loader), cfg.MODEL.NUM_CLASSES)
+    resuming.check(path, saved, _same_run(cfg, loader), cfg.TRAIN.RESUME_ALLOW)
     report = pretrained.fit(saved, model, replace_head=False)
     optimizers.load_state(step.optimizer, saved["optimizer_state"], path)
     if saved["scaler_state"]:  # empty where the run had no loss scaling so far
