@@ -65,7 +65,8 @@ def leave_to_parent() -> None:
     """From now on SIGNALS do not end this process, a helper, but for a SIGTERM that its parent sends.
 
     To be called in a process of `multiprocessing`, before it starts threads. Where the system cannot tell senders
-    (not Linux), SIGTERM keeps its effect.
+    (not Linux), SIGTERM keeps its effect. One of the parent is lost only if one of somebody else has come within the
+    same instant.
     """
     for number in set(SIGNALS) - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)

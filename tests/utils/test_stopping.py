@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -86,11 +88,22 @@ def test_a_helper_ends_by_a_signal_of_its_parent_alone(start_method):
     stranger = context.Process(target=send_all, args=(process.pid,))
     stranger.start()
     stranger.join()
+    await_no_pending_signal(process.pid)
     ours.send("still here")
     assert ours.poll(60) and ours.recv() == "still here"
     process.terminate()
     process.join(60)
     assert process.exitcode == 0
+
+
+def await_no_pending_signal(pid: int) -> None:
+    """Two of a kind that wait together reach a process as one: wait until it has taken those sent so far."""
+    for _ in range(6000):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        if all(int(line.split()[1], 16) == 0 for line in lines if line.startswith(("SigPnd", "ShdPnd"))):
+            return
+        time.sleep(0.01)
+    raise TimeoutError("the process does not take its signals")
 
 
 def send_all(pid: int) -> None:
