@@ -16,6 +16,7 @@ from slowfast import __version__
 from slowfast.benchmarking import command as benchmarking
 from slowfast.config import load_cfg
 from slowfast.config.sources import read_pairs
+from slowfast.utils.stopping import Stopped
 
 USER_ERROR = 2  # exit status of a run that ends with a message for its user
 DEBUG = "SLOWFAST_DEBUG"
@@ -39,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def exit_status(name: str, command: Callable[[], int], when_interrupted: str = "") -> int:
-    """Run a command for a person: its own status, 130 if it was interrupted, or 2 where they can mend what stopped it.
+    """Run a command for a person: its own status, or 2 where they can mend what stopped it.
+
+    130 if it was interrupted, 75 if a signal of a cluster stopped a run that can go on (see slowfast.utils.stopping).
 
     Such an error is told on stderr in one message; with SLOWFAST_DEBUG=1 in the environment it keeps its traceback.
     """
@@ -50,6 +53,9 @@ def exit_status(name: str, command: Callable[[], int], when_interrupted: str = "
             raise
         print(f"{name}: error: {error}\n({DEBUG}=1 shows where it was found)", file=sys.stderr)
         return USER_ERROR
+    except Stopped as stopped:
+        print(f"{name}: {stopped}", file=sys.stderr)
+        return stopped.status
     except KeyboardInterrupt:
         print(f"{name}: interrupted{when_interrupted}", file=sys.stderr)
         return 130
@@ -193,6 +199,9 @@ def train_and_test(cfg, notes: Sequence[str] = ()) -> None:
     try:
         for story in _stories(cfg):
             story(cfg)
+    except Stopped as stopped:
+        logging.get_logger("run").info("%s", stopped, extra={"file_only": True})
+        raise
     except Exception as error:
         logging.get_logger("run").error("the run ends: %s", error, extra={"file_only": True})
         raise

@@ -276,6 +276,7 @@ class TestMistakes:
 
         monkeypatch.setattr(os, "fsync", full)
         message = fails(capsys, *words, "SOLVER.MAX_EPOCH", "2", "TEST.ENABLE", "False")
-        assert "checkpoint_epoch_00002.pyth" in message and "No space left on device" in message
+        assert "checkpoint_step_00000006.pyth" in message and "No space left on device" in message
+        assert "The same command goes on after step 3, saved before" in message
         assert kept.read_bytes() == before
         assert [path.name for path in kept.parent.iterdir()] == [kept.name]

@@ -64,6 +64,8 @@ NOT_NEGATIVE = (
     "NUM_THREADS",
     "TRAIN.EVAL_PERIOD",
     "TRAIN.KEEP_CHECKPOINTS",
+    "TRAIN.CHECKPOINT_SECONDS",
+    "TRAIN.CHECKPOINT_STEPS",
     "DATA_LOADER.NUM_WORKERS",
     "DATA.CACHE_SHORT_SIDE",
     "DATA.CACHE_GB",
@@ -155,6 +157,8 @@ def _start(cfg: CfgNode) -> Iterator[str]:
             f"TRAIN.RESUME {train.RESUME} continues a run, TRAIN.INIT {train.INIT} starts one: "
             "give one of them (RESUME auto goes with INIT)"
         )
+    if unknown := sorted(set(train.RESUME_ALLOW) - {"batch", "list"}):
+        yield f"TRAIN.RESUME_ALLOW has {', '.join(unknown)}; it may hold batch and list"
     named = train.INIT if train.CHECKPOINT_EPOCH_RESET else train.RESUME
     if train.CHECKPOINT_FILE_PATH and named not in ("auto", train.CHECKPOINT_FILE_PATH):
         own = "INIT" if train.CHECKPOINT_EPOCH_RESET else "RESUME"

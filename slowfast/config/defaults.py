@@ -28,6 +28,7 @@ KINDS = {
     "TEST.NUM_TEMPORAL_CLIPS": "list of whole numbers",
     "TEST.HAS_LABELS": "text or yes/no",
     "TRAIN.INIT_ALLOW": "list of texts",
+    "TRAIN.RESUME_ALLOW": "list of texts",
     "DATA.TRAIN_JITTER_SCALES_RELATIVE": "list of numbers",
     "DATA.TRAIN_JITTER_ASPECT_RELATIVE": "list of numbers",
     "UNIFORMER.MLP_RATIO": "number or list",
@@ -72,11 +73,17 @@ def _train(cfg: CfgNode) -> None:
     cfg.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
     cfg.TRAIN.SAVE_LATEST = True  # a checkpoint after every epoch, also between periods (here)
     cfg.TRAIN.KEEP_CHECKPOINTS = 2  # newest checkpoints kept, besides the best; 0: all (here)
+    # Most seconds, and most steps, between two checkpoints also in the middle of an epoch: what a crash can cost. 0: no
+    # such limit. A signal (SIGTERM, SIGUSR1, Ctrl-C) makes one after the current step whatever these say (here)
+    cfg.TRAIN.CHECKPOINT_SECONDS = 600.0
+    cfg.TRAIN.CHECKPOINT_STEPS = 0
     # auto | bf16 | fp16 | off (here; True and False are read as auto and off). auto: bf16 on a GPU that has it, else
     # fp16; on a CPU bf16 if it has AMX, else off. Results then differ between machines: write off where they must not
     cfg.TRAIN.MIXED_PRECISION = "auto"
     # Go on with the same run: "" (no), "auto" (the newest checkpoint in OUTPUT_DIR, if any) or a file (here)
     cfg.TRAIN.RESUME = ""
+    # What may differ from the run that is resumed, from the end of an epoch: batch (videos of a step), list (here)
+    cfg.TRAIN.RESUME_ALLOW = []
     # Start from weights alone: "" (no), a file, or a published name looked up in MODEL.WEIGHTS_DIR (here).
     # Wins over UNIFORMER.PRETRAIN_NAME
     cfg.TRAIN.INIT = ""

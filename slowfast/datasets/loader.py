@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from slowfast.datasets.video_dataset import ItemReport, VideoItem
-from slowfast.utils import seeds
+from slowfast.utils import seeds, stopping
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class Workers:
                 "persistent_workers": persistent,
                 "prefetch_factor": prefetch_factor,
                 "multiprocessing_context": start_method or None,
-                "worker_init_fn": _single_thread,
+                "worker_init_fn": _start_worker,
             }
         self._passes = 0
         self._turn = _Turn()
@@ -274,15 +274,20 @@ class VideoLoader:
         self.order.epoch, self.order.start = epoch, start
         return iter(self)
 
-    def steps(self, epoch: int) -> Iterator[list[Batch]]:
-        """The batches of a training epoch, those of one optimizer step together."""
-        batches = self.epoch(epoch)
-        return (list(itertools.islice(batches, self.order.passes)) for _ in range(len(self)))
+    def steps(self, epoch: int, start: int = 0) -> Iterator[list[Batch]]:
+        """The batches of a training epoch from step ``start`` on, those of one optimizer step together."""
+        batches = self.epoch(epoch, start)
+        return (list(itertools.islice(batches, self.order.passes)) for _ in range(start, len(self)))
 
 
-def _single_thread(worker: int) -> None:
-    """One arithmetic thread per worker: the training process owns the others."""
+def _start_worker(worker: int) -> None:
+    """One arithmetic thread, since the training process owns the others; and that process alone heeds signals.
+
+    Ctrl-C and a cluster's warning reach every process of a job. A worker that ended of them would end the run in the
+    middle of a step.
+    """
     torch.set_num_threads(1)
+    stopping.leave_to_parent()
 
 
 def eval_group_size(views_per_batch: int, views_per_video: int) -> int:

@@ -46,6 +46,15 @@ class NonFiniteGuard:
         self._in_a_row = torch.where(bad, self._in_a_row + 1, 0)
         self._longest = torch.maximum(self._longest, self._in_a_row)
 
+    def state(self) -> list[int]:
+        """The counters, for a checkpoint; reading them waits for the device."""
+        return torch.stack([self._skipped, self._in_a_row, self._longest]).tolist()
+
+    def load_state(self, state: list[int]) -> None:
+        """Count on from what `state` gave."""
+        for counter, value in zip((self._skipped, self._in_a_row, self._longest), state, strict=True):
+            counter.fill_(value)
+
     def check(self, epoch: int, learning_rate: float) -> int:
         """Read the counters (this waits for the device) and return the number of steps skipped so far.
 

@@ -6,24 +6,27 @@ they are and read together once per logging period, so that watching a run does 
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from slowfast.engine.progress_bar import ProgressBar
 from slowfast.utils import distributed, environment
+from slowfast.utils.atomic import replace_file
 from slowfast.utils.logging import append_json_line, get_logger
 
 Number = float | torch.Tensor
 _MEASURES = ("loss", "top1_err", "top5_err", "grad_norm")
+_FIELDS = ("lr", "batch_size", "seconds", "wait_seconds")
 _TRAIN_TAGS = {
     "loss": "Train/loss",
     "top1_err": "Train/Top1_err",
@@ -33,8 +36,18 @@ _TRAIN_TAGS = {
 _VAL_TAGS = {"top1_err": "Val/Top1_err", "top5_err": "Val/Top5_err", "map": "Val/mAP"}
 
 
+class Position(NamedTuple):
+    """Where a run goes on: after ``global_step`` steps; ``validated`` False if a validation after it is still due."""
+
+    global_step: int
+    validated: bool = True
+
+
 class Recorder:
-    """The files that records go to. On processes other than the main one it writes nothing."""
+    """The files that records go to. On processes other than the main one it writes nothing.
+
+    What they hold of a run after ``position``, where it goes on, is taken out, since it will be recorded again.
+    """
 
     def __init__(
         self,
@@ -42,14 +55,18 @@ class Recorder:
         tensorboard_dir: str | os.PathLike | None = None,
         *,
         is_main: bool = True,
+        position: Position | None = None,
     ) -> None:
         self.is_main = is_main
         self._jsonl_path = Path(jsonl_path)
         self._writer = None
+        if is_main and position is not None:
+            _take_back(self._jsonl_path, position)
         if is_main and tensorboard_dir is not None:
             from torch.utils.tensorboard import SummaryWriter  # slow to import, and not every run wants it
 
-            self._writer = SummaryWriter(str(tensorboard_dir))
+            hidden = None if position is None else position.global_step + position.validated
+            self._writer = SummaryWriter(str(tensorboard_dir), purge_step=hidden)
 
     def record(self, record: dict[str, Any], *, file_only: bool = False) -> None:
         """One line in metrics.jsonl and one in the log; `file_only` spares the console."""
@@ -73,6 +90,35 @@ class Recorder:
         """End of the run."""
         if self._writer is not None:
             self._writer.close()
+
+
+def _take_back(path: Path, position: Position) -> None:
+    """Leave out of a metrics file the lines of training and validation after a position, and broken ones."""
+    if not path.exists():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if _is_before(line, position)]
+    if kept != lines:
+        with replace_file(path) as file:
+            file.writelines(kept)
+        get_logger(__name__).info(
+            "%s: %d line(s) after step %d, which are made again, are taken out",
+            path,
+            len(lines) - len(kept),
+            position.global_step,
+        )
+
+
+def _is_before(line: bytes, position: Position) -> bool:
+    try:
+        record = json.loads(line)
+        step = record.get("global_step")
+    except (ValueError, AttributeError):
+        return False
+    if step is None:
+        return True
+    still_due = record["_type"].startswith("val") and not position.validated
+    return step < position.global_step + (not still_due)
 
 
 @dataclass
@@ -113,18 +159,39 @@ class TrainMonitor:
         self._max_epoch = max_epoch
         self._now = clock
 
-    def start_epoch(self, epoch: int, first_step: int = 0) -> None:
-        """Begin epoch `epoch` (from 0) at its step `first_step`."""
-        self._epoch, self._first = epoch, first_step
-        self._steps: list[_Step] = []
-        self._num_read = 0
+    def start_epoch(
+        self, epoch: int, earlier: Mapping[str, Any] | None = None, *, steps_before: int | None = None
+    ) -> None:
+        """Begin epoch `epoch` (from 0), or go on with it after the steps that `state` told of.
+
+        `steps_before` are those of the run before the epoch, unless all epochs were alike.
+        """
+        self._epoch = epoch
+        self._steps_before = epoch * self._steps_per_epoch if steps_before is None else steps_before
+        self._steps = _unpacked(earlier or {})
+        self._num_read = len(self._steps)
         self._bar = ProgressBar(
             f"epoch {epoch + 1}/{self._max_epoch}",
             self._steps_per_epoch,
             wanted=self._recorder.is_main,
-            done=first_step,
+            done=len(self._steps),
         )
         self._lap_start, self._wait_seconds = self._now(), 0.0
+
+    def state(self) -> dict[str, Any]:
+        """The steps of this epoch so far, {name: a number for each, or None}, once they are all read and drawn.
+
+        A collective, like all reading.
+        """
+        self._draw(self._read())
+        self._recorder.flush()
+        return _packed(self._steps)
+
+    def draw_again(self, global_step: int, earlier: Mapping[str, Any]) -> None:
+        """Draw the last step that `state` told of once more, where going back to after it has hidden it."""
+        steps = _unpacked(earlier)
+        self._steps_before = global_step - len(steps)
+        self._draw(steps[-1:])
 
     def data_ready(self) -> None:
         """The batch has arrived: the time since the last step was spent waiting for it."""
@@ -147,7 +214,7 @@ class TrainMonitor:
         step, which enters no mean. Tensors must not be changed afterwards.
         """
         values = {"loss": loss, "top1_err": top1_err, "top5_err": top5_err, "grad_norm": grad_norm}
-        step = _Step(self._first + len(self._steps) + 1, lr, batch_size, values)
+        step = _Step(len(self._steps) + 1, lr, batch_size, values)
         self._steps.append(step)
         due = step.number % self._log_period == 0
         # Read before looking at the clock: waiting for the device is no waiting for data.
@@ -185,7 +252,7 @@ class TrainMonitor:
         last, taken = steps[-1], [step for step in steps if not step.skipped]
         seconds, wait = sum(step.seconds for step in steps), sum(step.wait_seconds for step in steps)
         pace = statistics.fmean(step.seconds for step in self._steps)
-        global_step = self._global_step(last)
+        steps_left = (self._max_epoch - self._epoch) * self._steps_per_epoch - last.number
         return {
             "_type": kind,
             "epoch": f"{self._epoch + 1}/{self._max_epoch}",
@@ -193,16 +260,16 @@ class TrainMonitor:
             "dt_data": wait / len(steps),
             "dt_net": (seconds - wait) / len(steps),
             "data_wait": wait / seconds if seconds > 0 else 0.0,
-            "eta": _duration(pace * (self._max_epoch * self._steps_per_epoch - global_step)),
+            "eta": _duration(pace * steps_left),
             **{name: average(taken, name) for name in _MEASURES if last.values[name] is not None},
             "lr": last.lr,
-            "global_step": global_step,
+            "global_step": self._global_step(last),
             "skipped_steps": sum(step.skipped for step in self._steps),
             "gpu_mem": environment.gpu_memory_peak(),
         }
 
     def _global_step(self, step: _Step) -> int:
-        return self._epoch * self._steps_per_epoch + step.number
+        return self._steps_before + step.number
 
     def _read(self) -> list[_Step]:
         """Make floats of the values not read so far, in one reduction and one wait for the device."""
@@ -253,9 +320,12 @@ class EvalMonitor:
         self._max_epoch = max_epoch
         self._now = clock
 
-    def start(self, total: int, epoch: int = 0) -> None:
-        """Begin; `total` is what the counts given to `step` will add up to, `epoch` counts from 0."""
-        self._total, self._done, self._epoch = total, 0, epoch
+    def start(self, total: int, epoch: int = 0, global_step: int = 0) -> None:
+        """Begin; `total` is what the counts given to `step` will add up to, `epoch` counts from 0.
+
+        `global_step` is the number of training steps before a validation.
+        """
+        self._total, self._done, self._epoch, self._global_step = total, 0, epoch, global_step
         self._errors: list[tuple[float | None, float | None]] = []
         self._num_steps = 0
         self._bar = ProgressBar(self._split, total, wanted=self._recorder.is_main)
@@ -285,7 +355,7 @@ class EvalMonitor:
         self._recorder.record(record, file_only=self._bar.visible)
         return record
 
-    def end(self, measures: dict[str, float | None], global_step: int = 0) -> dict[str, Any]:
+    def end(self, measures: dict[str, float | None]) -> dict[str, Any]:
         """Record the val_epoch or test_final line, which is returned.
 
         `measures` are exact numbers over the whole set: top1_err and top5_err in percent, or map from 0 to 1.
@@ -300,7 +370,7 @@ class EvalMonitor:
                 "gpu_mem": environment.gpu_memory_peak(),
                 "RAM": environment.memory_use(),
             }
-            self._recorder.scalars({tag: measures.get(name) for name, tag in _VAL_TAGS.items()}, global_step)
+            self._recorder.scalars({tag: measures.get(name) for name, tag in _VAL_TAGS.items()}, self._global_step)
             self._recorder.flush()
         else:
             record = {**self._name("final"), **_accuracies(measures)}
@@ -310,7 +380,8 @@ class EvalMonitor:
     def _name(self, kind: str) -> dict[str, Any]:
         if self._split == "test":
             return {"split": f"test_{kind}"}
-        return {"_type": f"val_{kind}", "epoch": f"{self._epoch + 1}/{self._max_epoch}"}
+        epoch = f"{self._epoch + 1}/{self._max_epoch}"
+        return {"_type": f"val_{kind}", "epoch": epoch, "global_step": self._global_step}
 
     def _window_errors(self) -> dict[str, float]:
         """Medians of the errors of the last passes, where the caller gave any."""
@@ -324,6 +395,24 @@ class EvalMonitor:
             if value is not None:
                 self.best[f"min_{name}"] = min(value, self.best.get(f"min_{name}", math.inf))
         return dict(self.best)
+
+
+def _packed(steps: list[_Step]) -> dict[str, Any]:
+    """Steps whose values have been read, as lists by name; None for a measure that they do not have."""
+    columns: dict[str, Any] = {name: [getattr(step, name) for step in steps] for name in _FIELDS}
+    for name in _MEASURES:
+        values = [step.values[name] for step in steps]
+        columns[name] = None if None in values else values
+    return columns
+
+
+def _unpacked(columns: Mapping[str, Any]) -> list[_Step]:
+    """The steps of `_packed`."""
+    steps = []
+    for index in range(len(columns.get("lr", ()))):
+        values = {name: columns[name] and columns[name][index] for name in _MEASURES}
+        steps.append(_Step(index + 1, values=values, **{name: columns[name][index] for name in _FIELDS}))
+    return steps
 
 
 def _column(values: list[Number | None], device: torch.device | str) -> torch.Tensor:

@@ -125,6 +125,8 @@ def state_bytes_now(optimizer: torch.optim.Optimizer) -> int:
 def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any], source: str) -> None:
     """Take over the state (momenta, steps) that a checkpoint holds, not its settings: those are the config's.
 
+    The rate alone comes from the checkpoint, until the next step sets it.
+
     Raises ValueError, naming `source`, for the state of another kind of optimizer or of other groups.
     """
     own = [
@@ -144,7 +146,7 @@ def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any], source: 
         )
     optimizer.load_state_dict(state)
     for group, settings in zip(optimizer.param_groups, own, strict=True):
-        group.update(settings)
+        group.update({name: value for name, value in settings.items() if name != "lr"})
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

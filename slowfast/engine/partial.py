@@ -41,11 +41,11 @@ def fingerprint(model: nn.Module, dataset: Any, protocol: Mapping[str, Any]) -> 
     for name, value in model.state_dict().items():
         weights.update(name.encode())
         weights.update(value.detach().cpu().contiguous().numpy().tobytes())
-    parts = {"weights": weights.hexdigest(), "list": _list_digest(dataset)}
+    parts = {"weights": weights.hexdigest(), "list": list_digest(dataset)}
     return parts | {name: _digest(str(value)) for name, value in protocol.items()}
 
 
-def _list_digest(dataset: Any) -> str:
+def list_digest(dataset: Any) -> str:
     table = getattr(dataset, "table", None)
     if isinstance(table, VideoTable):
         return table.digest()

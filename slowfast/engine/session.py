@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from slowfast.engine.monitor import Recorder
+from slowfast.engine.monitor import Position, Recorder
 from slowfast.utils import distributed, environment, logging
 from slowfast.utils.atomic import replace_file
 
@@ -30,10 +30,14 @@ class Session:
             with replace_file(self.output_dir / "config.yaml") as file:
                 file.write(text.encode())
 
-    def recorder(self, tensorboard_dir: str | None) -> Recorder:
-        """Where numbers go: metrics.jsonl, and TensorBoard in a folder below the run's unless it is None."""
+    def recorder(self, tensorboard_dir: str | None, position: Position | None = None) -> Recorder:
+        """Where numbers go: metrics.jsonl, and TensorBoard in a folder below the run's unless it is None.
+
+        position: where a training run goes on; None for all others.
+        """
         folder = None if tensorboard_dir is None else self.output_dir / tensorboard_dir
-        return Recorder(self.output_dir / "metrics.jsonl", folder, is_main=self.is_main)
+        path = self.output_dir / "metrics.jsonl"
+        return Recorder(path, folder, is_main=self.is_main, position=position)
 
 
 def open_session(

@@ -17,7 +17,7 @@ from slowfast.models import pretrained
 from slowfast.models.build import build_model
 from slowfast.models.class_names import ClassMatch
 from slowfast.models.folding import fold
-from slowfast.utils import checkpoint, distributed, seeds
+from slowfast.utils import checkpoint, distributed, seeds, stopping
 
 _NOT_PROTOCOL = ("ENABLE", "RESUME", "CHECKPOINT_FILE_PATH", "TEST_BEST")  # keys of TEST that change no score
 
@@ -73,6 +73,8 @@ def test(cfg) -> dict:
         watch.see(*_taken_up(sink, loader.dataset))
 
     def progress(logits: torch.Tensor, labels: torch.Tensor) -> None:
+        if stopping.asked():
+            raise stopping.Stopped(stopping.asked(), "in the test")
         board.step()
         if watched:
             watch.see(logits, labels)

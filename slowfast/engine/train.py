@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from slowfast.datasets.build import build_loaders, preprocessing, videos_per_step
-from slowfast.engine import data_wait, evaluator, monitor, precision, weights
+from slowfast.engine import data_wait, evaluator, monitor, precision, resuming, weights
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.bad_videos import BadVideos
 from slowfast.engine.build import (
@@ -25,6 +22,8 @@ from slowfast.engine.build import (
     learning_rate,
     tensorboard_dir,
 )
+from slowfast.engine.partial import list_digest
+from slowfast.engine.saving import Pauses, Progress, Saver
 from slowfast.engine.session import Session, open_session
 from slowfast.engine.step import TrainStep
 from slowfast.models import complexity, pretrained
@@ -33,19 +32,6 @@ from slowfast.models.layers import set_step_seed
 from slowfast.utils import checkpoint, distributed, environment, seeds
 
 CHECKPOINT_FORMAT = 1
-
-
-@dataclass
-class Progress:
-    """How far a run has come: ``epoch`` is the last finished one counted from 0 (-1: none), ``best`` the best
-    validation so far and ``val`` the last one of this process's life, both with epoch and counts of videos;
-    ``operators`` is the plan by which the model computes."""
-
-    epoch: int = -1
-    global_step: int = 0
-    best: dict = field(default_factory=dict)
-    val: dict = field(default_factory=dict)
-    operators: dict = field(default_factory=dict)
 
 
 def train(cfg) -> dict:
@@ -70,50 +56,60 @@ def train(cfg) -> dict:
         model = build_model(cfg)
     model.to(session.device)
     step = build_step(cfg, session.device, distributed.wrap(model, session.device))
-    progress = _start(cfg, session, model, step, getattr(loader.dataset, "class_names", None))
+    progress = _start(cfg, session, model, step, loader)
     progress.operators = _settle(cfg, session, model, step, progress.operators)
     session.keep_config(cfg.dump())
-    recorder = session.recorder(tensorboard_dir(cfg))
-    board = monitor.TrainMonitor(
-        recorder, log_period=cfg.LOG_PERIOD, steps_per_epoch=len(loader), max_epoch=cfg.SOLVER.MAX_EPOCH
-    )
-    val_board = monitor.EvalMonitor(
-        recorder, "val", log_period=cfg.LOG_PERIOD, max_epoch=cfg.SOLVER.MAX_EPOCH
-    )
-    val_board.best = {f"min_{name}": value for name, value in evaluator.errors(progress.best).items()}
+    recorder, board, val_board = _records(cfg, session, progress, len(loader))
     bad_videos = BadVideos(loader.dataset.name, cfg.DATA.MAX_BAD_FRACTION, session.log)
     _log_start(cfg, session, model, loader)
 
     rate = partial(learning_rate, cfg)
-    save = partial(_save, cfg, session, model, step, progress, loader)
+    saver = Saver(
+        progress,
+        board,
+        partial(_payload, cfg, session, model, step, _same_run(cfg, loader), _class_names(loader), progress),
+        output_dir=session.output_dir,
+        steps_per_epoch=len(loader),
+        keep=cfg.TRAIN.KEEP_CHECKPOINTS,
+        pauses=Pauses(cfg.TRAIN.CHECKPOINT_SECONDS, cfg.TRAIN.CHECKPOINT_STEPS),
+    )
     for epoch in range(progress.epoch + 1, cfg.SOLVER.MAX_EPOCH):
-        waited = _train_epoch(step, loader, epoch, progress, rate, board, bad_videos)
-        _advise(cfg, session, waited, len(loader.dataset))
-        progress.epoch = epoch
-        checkpoint_due = _due(cfg.TRAIN.CHECKPOINT_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
         eval_due = _due(cfg.TRAIN.EVAL_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
-        if cfg.BN.USE_PRECISE_STATS and (checkpoint_due or eval_due):
-            _precise_bn(cfg, model, loader, step, epoch)
-        distributed.broadcast_buffers(model)  # what is validated is what is saved
+        checkpoint_due = _due(cfg.TRAIN.CHECKPOINT_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
         keep = checkpoint_due or cfg.TRAIN.SAVE_LATEST
+        if progress.steps_in_epoch < len(loader):
+            waited = _train_epoch(step, loader, epoch, progress, rate, board, bad_videos, saver)
+            _advise(cfg, session, waited, len(loader.dataset))
+            if cfg.BN.USE_PRECISE_STATS and (checkpoint_due or eval_due):
+                _precise_bn(cfg, model, loader, step, epoch)
+            distributed.broadcast_buffers(model)  # what is validated is what is saved
+            if eval_due and keep:
+                saver.save_between()
+        else:  # all that was left of this epoch is its validation
+            board.draw_again(progress.global_step, progress.so_far)
+        improved = eval_due and _validate(cfg, session, model, val_loader, progress, val_board, epoch, saver)
+        progress.epoch, progress.steps_in_epoch, progress.so_far = epoch, 0, {}
+        if improved:  # first, since with the other one this validation counts as done
+            saver.save_best()
         if keep:
-            save(checkpoint.epoch_path(session.output_dir, epoch + 1))
-        if eval_due and _validate(cfg, session, model, val_loader, progress, val_board):
-            save(checkpoint.best_path(session.output_dir))
-            if (
-                keep
-            ):  # once more, now that it can tell the best score; after the best one, in case we stop between
-                save(checkpoint.epoch_path(session.output_dir, epoch + 1))
+            saver.save_epoch()
         distributed.barrier()
+        if epoch + 1 < cfg.SOLVER.MAX_EPOCH:
+            saver.stop_after_epoch()
     recorder.close()
+    skipped = step.guard.check(progress.epoch, rate(float(cfg.SOLVER.MAX_EPOCH)))
+    return _result(session, progress, skipped, loader.dataset, bad_videos)
+
+
+def _result(session: Session, progress: Progress, skipped_steps: int, dataset, bad_videos: BadVideos) -> dict:
     newest = checkpoint.newest(session.output_dir / checkpoint.FOLDER) if session.is_main else None
     return {
         "epochs": progress.epoch + 1,
         "steps": progress.global_step,
-        "skipped_steps": step.guard.check(progress.epoch, rate(float(cfg.SOLVER.MAX_EPOCH))),
+        "skipped_steps": skipped_steps,
         "best": progress.best,
         "val": progress.val,
-        "unreadable": {loader.dataset.name(index): reason for index, reason in bad_videos.reasons.items()},
+        "unreadable": {dataset.name(index): reason for index, reason in bad_videos.reasons.items()},
         "checkpoint": distributed.broadcast_object(newest and str(newest)),
     }
 
@@ -128,6 +124,18 @@ def _settle(cfg, session: Session, model: nn.Module, step: TrainStep, operators:
     choose_recomputation(cfg, session, step)
     compile_if_wanted(cfg, model, session.log)
     return plan
+
+
+def _records(
+    cfg, session: Session, progress: Progress, steps_per_epoch: int
+) -> tuple[monitor.Recorder, monitor.TrainMonitor, monitor.EvalMonitor]:
+    """Where the run tells of itself: beside what the folder holds already, or in place of what came later there."""
+    position = monitor.Position(progress.global_step, progress.steps_in_epoch < steps_per_epoch)
+    recorder = session.recorder(tensorboard_dir(cfg), position if cfg.TRAIN.RESUME else None)
+    settings = {"log_period": cfg.LOG_PERIOD, "max_epoch": cfg.SOLVER.MAX_EPOCH}
+    val_board = monitor.EvalMonitor(recorder, "val", **settings)
+    val_board.best = {f"min_{name}": value for name, value in evaluator.errors(progress.best).items()}
+    return recorder, monitor.TrainMonitor(recorder, steps_per_epoch=steps_per_epoch, **settings), val_board
 
 
 def _log_start(cfg, session: Session, model: nn.Module, loader) -> None:
@@ -163,16 +171,18 @@ def _train_epoch(
     rate: Callable[[float], float],
     board: monitor.TrainMonitor,
     bad_videos: BadVideos,
+    saver: Saver,
 ) -> float:
-    """One pass over the training videos; counts steps in ``progress``. Returns the share of it spent waiting for data.
+    """What is left of one pass over the training videos, counted in ``progress``; the share of it spent waiting.
 
     Once per logging period all processes meet: numbers are averaged, and every process hears of every video
     that could not be read, so that all of them stop together if there are too many.
     """
     step.model.train()
-    board.start_epoch(epoch)
+    first = progress.steps_in_epoch
+    board.start_epoch(epoch, progress.so_far, steps_before=progress.global_step - first)
     reports: list = []
-    for number, batches in enumerate(loader.steps(epoch)):
+    for number, batches in enumerate(loader.steps(epoch, first), start=first):
         board.data_ready()
         for batch in batches:
             reports += batch.reports
@@ -182,9 +192,12 @@ def _train_epoch(
         optimizers.set_lr(step.optimizer, lr)
         result = step(batches, progress.global_step)
         progress.global_step += 1
+        progress.steps_in_epoch += 1
         if board.step(lr=lr, batch_size=sum(map(len, batches)), **vars(result)) is not None:
             step.guard.check(epoch, lr)
             _share_reports(reports, bad_videos)
+        if number + 1 < len(loader):  # after the last step the end of the epoch saves, and stops
+            saver.pause(before=partial(_share_reports, reports, bad_videos))
     step.guard.check(epoch, rate(epoch + 1.0))
     _share_reports(reports, bad_videos)
     return board.end_epoch()["data_wait"]
@@ -213,15 +226,13 @@ def _share_reports(reports: list, bad_videos: BadVideos) -> None:
     reports.clear()
 
 
-def _start(cfg, session: Session, model: nn.Module, step: TrainStep, names: Sequence[str] | None) -> Progress:
+def _start(cfg, session: Session, model: nn.Module, step: TrainStep, loader) -> Progress:
     """Continue from TRAIN.RESUME, or take initial weights from TRAIN.INIT or UNIFORMER.PRETRAIN_NAME, or neither."""
-    source = cfg.TRAIN.RESUME
-    if source == "auto":  # one process looks, so that all agree; then the file of PySlowFast's name
-        named = "" if cfg.TRAIN.CHECKPOINT_EPOCH_RESET else cfg.TRAIN.CHECKPOINT_FILE_PATH
-        found = session.is_main and checkpoint.newest(session.output_dir / checkpoint.FOLDER)
-        source = distributed.broadcast_object(str(found or named))
+    named = "" if cfg.TRAIN.CHECKPOINT_EPOCH_RESET else cfg.TRAIN.CHECKPOINT_FILE_PATH
+    source = session.is_main and resuming.find(cfg.TRAIN.RESUME, named, session.output_dir)
+    source = distributed.broadcast_object(source)  # one process looks, so that all agree
     if source:
-        return _resume(cfg, session, source, model, step, names)
+        return _resume(cfg, session, source, model, step, loader)
     name = cfg.TRAIN.INIT or cfg.UNIFORMER.PRETRAIN_NAME
     if not name:
         session.log.info("training from scratch")
@@ -230,7 +241,7 @@ def _start(cfg, session: Session, model: nn.Module, step: TrainStep, names: Sequ
     report, classes = weights.load_initial(
         path,
         model,
-        names=names,
+        names=_class_names(loader),
         names_path=cfg.MODEL.CLASS_NAMES_PATH,
         num_classes=cfg.MODEL.NUM_CLASSES,
         allow=cfg.TRAIN.INIT_ALLOW,
@@ -240,64 +251,78 @@ def _start(cfg, session: Session, model: nn.Module, step: TrainStep, names: Sequ
     return Progress()
 
 
-def _resume(
-    cfg, session: Session, path: str, model: nn.Module, step: TrainStep, names: Sequence[str] | None
-) -> Progress:
+def _resume(cfg, session: Session, path: str, model: nn.Module, step: TrainStep, loader) -> Progress:
     saved = checkpoint.load(path)
-    global_batch = videos_per_step(cfg)
     if "optimizer_state" not in saved or "global_step" not in saved:
         raise ValueError(
             f"{path} holds weights but no training state, so no run can go on from it; "
             f"to start a new run from these weights write TRAIN.RESUME '' TRAIN.INIT {path}"
         )
-    if saved["global_batch"] != global_batch:
-        raise ValueError(
-            f"{path} was trained with {saved['global_batch']} videos a step, this run has {global_batch}: go on with "
-            "the same TRAIN.BATCH_SIZE x NUM_SHARDS x TRAIN.ACCUMULATION_STEPS, or start a new run (another "
-            "OUTPUT_DIR) with TRAIN.INIT"
-        )
-    weights.check_resumed(path, saved, names, cfg.MODEL.NUM_CLASSES)
+    weights.check_resumed(path, saved, _class_names(loader), cfg.MODEL.NUM_CLASSES)
+    resuming.check(path, saved, _same_run(cfg, loader), cfg.TRAIN.RESUME_ALLOW)
     report = pretrained.fit(saved, model, replace_head=False)
     optimizers.load_state(step.optimizer, saved["optimizer_state"], path)
     if saved["scaler_state"]:  # empty where the run had no loss scaling so far
         step.scaler.load_state_dict(saved["scaler_state"])
+    step.guard.load_state(saved.get("guard", [0, 0, 0]))
     session.log.info(
-        "resuming %s after epoch %d, step %d\n%s",
+        "resuming %s after epoch %d, step %d (%d of the next epoch)\n%s",
         path,
         saved["epoch"] + 1,
         saved["global_step"],
+        saved["batch_in_epoch"],
         report.table(),
     )
-    for line in difflib.ndiff(saved["cfg"].splitlines(), cfg.dump().splitlines()):
-        if line.startswith(("- ", "+ ")):
-            session.log.warning("config of the checkpoint (-) and of this run (+): %s", line)
+    for change in resuming.config_changes(saved["cfg"], cfg.dump()):
+        session.log.warning("the config has changed since: %s", change)
     return Progress(
-        saved["epoch"], saved["global_step"], saved["best"], operators=saved.get("operators", {})
+        epoch=saved["epoch"],
+        global_step=saved["global_step"],
+        steps_in_epoch=saved["batch_in_epoch"],
+        so_far=saved.get("so_far", {}),
+        best=saved["best"],
+        operators=saved.get("operators", {}),
+        origin=resuming.origin(path, saved, session.output_dir),
     )
 
 
-def _save(cfg, session: Session, model, step: TrainStep, progress: Progress, loader, path: Path) -> None:
-    """Write a checkpoint, on rank 0, and remove what the retention rule does not keep."""
-    if not session.is_main:
-        return
-    payload = {
+def _same_run(cfg, loader) -> resuming.SameRun:
+    return resuming.SameRun(cfg.TRAIN.DATASET, list_digest(loader.dataset), videos_per_step(cfg))
+
+
+def _class_names(loader) -> Sequence[str] | None:
+    return getattr(loader.dataset, "class_names", None)
+
+
+def _payload(
+    cfg,
+    session: Session,
+    model: nn.Module,
+    step: TrainStep,
+    run: resuming.SameRun,
+    class_names: Sequence[str] | None,
+    progress: Progress,
+) -> dict:
+    """What a checkpoint holds."""
+    return {
         "format": CHECKPOINT_FORMAT,
         "epoch": progress.epoch,
         "global_step": progress.global_step,
-        "batch_in_epoch": 0,
-        "global_batch": videos_per_step(cfg),
+        "batch_in_epoch": progress.steps_in_epoch,
+        "so_far": progress.so_far,
+        **vars(run),
         "model_state": model.state_dict(),
         "optimizer_state": step.optimizer.state_dict(),
         "scaler_state": step.scaler.state_dict(),
+        "guard": step.guard.state(),
         "best": progress.best,
+        "origin": progress.origin,
         "cfg": cfg.dump(),
         "operators": progress.operators,
-        "class_names": getattr(loader.dataset, "class_names", None),
+        "class_names": class_names,
         "preprocessing": preprocessing(cfg),
         "versions": session.facts,
     }
-    checkpoint.save(payload, path)
-    checkpoint.prune(session.output_dir / checkpoint.FOLDER, cfg.TRAIN.KEEP_CHECKPOINTS)
 
 
 def _due(period: int, epoch: int, max_epoch: int) -> bool:
@@ -320,21 +345,27 @@ def _precise_bn(cfg, model: nn.Module, loader, step: TrainStep, epoch: int) -> N
 
 
 def _validate(
-    cfg, session: Session, model: nn.Module, loader, progress: Progress, board: monitor.EvalMonitor
+    cfg,
+    session: Session,
+    model: nn.Module,
+    loader,
+    progress: Progress,
+    board: monitor.EvalMonitor,
+    epoch: int,
+    saver: Saver,
 ) -> bool:
     """Score the validation list, one centre view per video; returns whether it is the best so far."""
-    board.start(len(loader), progress.epoch)
-    evaluation = evaluate(
-        cfg,
-        session.device,
-        model,
-        loader,
-        lambda logits, labels: board.step(**evaluator.batch_errors(logits, labels)),
-    )
+    board.start(len(loader), epoch, progress.global_step)
+
+    def report(logits: torch.Tensor, labels: torch.Tensor) -> None:
+        board.step(**evaluator.batch_errors(logits, labels))
+        saver.stop_in_validation()
+
+    evaluation = evaluate(cfg, session.device, model, loader, report)
     judged = None
     if evaluation is not None:
-        judged = _judge(cfg, session, evaluation, loader.dataset, progress)
-        board.end(evaluator.errors(judged), progress.global_step)
+        judged = _judge(cfg, session, evaluation, loader.dataset, epoch)
+        board.end(evaluator.errors(judged))
     progress.val = distributed.broadcast_object(judged)
     key = "map" if cfg.DATA.MULTI_LABEL else "top1"
     improved = progress.val[key] > progress.best.get(key, -1.0)
@@ -343,7 +374,7 @@ def _validate(
     return improved
 
 
-def _judge(cfg, session: Session, evaluation: evaluator.Evaluation, dataset, progress: Progress) -> dict:
+def _judge(cfg, session: Session, evaluation: evaluator.Evaluation, dataset, epoch: int) -> dict:
     """Validation records to numbers; the videos that could not be read, or not to their end, are named in the log."""
     scored = evaluator.merge(evaluation.records, dataset.views_per_video, cfg.DATA.ENSEMBLE_METHOD)
     labels = [dataset.label(int(index)) for index in scored.video_ids]
@@ -364,7 +395,7 @@ def _judge(cfg, session: Session, evaluation: evaluator.Evaluation, dataset, pro
         )
     return {
         **evaluator.measure(scored.scores, labels, cfg.DATA.MULTI_LABEL),
-        "epoch": progress.epoch,
+        "epoch": epoch,
         "num_scored": len(labels),
         "num_total": len(dataset),
     }

@@ -1,15 +1,18 @@
 """Checkpoints: written whole or not at all, read as tensors and builtins only, found by their step.
 
-The only module that calls `torch.save` and `torch.load`.
+The only module that calls `torch.save` and `torch.load`. What torch writes is a zip archive; its comment takes the
+SHA-256 of all bytes, so that other programs read the file as if it had none, and no wrong byte stays
+unnoticed: torch itself checks nothing when it reads, and the archive's own checksums leave out its index.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -17,13 +20,23 @@ from slowfast.utils.atomic import replace_file
 from slowfast.utils.logging import get_logger
 
 FOLDER = "checkpoints"
+KEEP_STEPS = 2  # checkpoints in the middle of an epoch: the newest, and one in case that is damaged
 _NOT_THE_CONTENT = (FileNotFoundError, PermissionError, MemoryError)  # errors that are not the file's fault
 _SCALARS = (str, int, float, bool, type(None))
+# The end of a zip archive: a record of that mark and size, whose last two bytes are the length of the comment after it
+_END, _END_SIZE, _NO_COMMENT = b"PK\x05\x06", 22, b"\0\0"
+_MARK = b"sha256="
+_SEAL_SIZE = len(_NO_COMMENT) + len(_MARK) + 2 * hashlib.sha256().digest_size  # the length and the comment of ours
 
 
 def epoch_path(output_dir: str | os.PathLike, epoch_done: int) -> Path:
     """File of the state after `epoch_done` epochs; names and folder are those of PySlowFast."""
     return Path(output_dir) / FOLDER / f"checkpoint_epoch_{epoch_done:05d}.pyth"
+
+
+def step_path(output_dir: str | os.PathLike, steps_done: int) -> Path:
+    """File of the state after `steps_done` steps, in the middle of an epoch."""
+    return Path(output_dir) / FOLDER / f"checkpoint_step_{steps_done:08d}.pyth"
 
 
 def best_path(output_dir: str | os.PathLike) -> Path:
@@ -39,10 +52,12 @@ def save(payload: dict[str, Any], path: str | os.PathLike) -> None:
     """
     plain = as_plain(payload)
     with replace_file(path) as file:
+        hashed = _Hashed(file)
         try:
-            torch.save(plain, file)
+            torch.save(plain, hashed)
         except RuntimeError as error:  # torch turns a failed write (disk full) into this
             raise OSError(f"the data could not be written, the disk may be full ({error})") from error
+        _seal(file, hashed.digest.hexdigest())
 
 
 def load(path: str | os.PathLike) -> dict[str, Any]:
@@ -81,20 +96,29 @@ def newest(folder: str | os.PathLike) -> Path | None:
     return None
 
 
-def prune(folder: str | os.PathLike, keep: int) -> list[Path]:
-    """Delete all but the newest `keep` epoch files (0 keeps all); returns what was deleted.
+def prune(folder: str | os.PathLike, keep: int, spare: Path | None = None) -> list[Path]:
+    """Delete all but the newest `keep` epoch files (0 keeps all) and the step files worth keeping; returns them.
 
-    Only readable `checkpoint_epoch_*.pyth` files count; the best one and foreign files stay.
+    Of step files the newest KEEP_STEPS after the newest epoch file are worth it. Only readable files of these names
+    count; foreign files stay, and so does `spare`, the one just written, whatever steps damaged files may name.
     """
-    if keep == 0:
-        return []
-    surplus = [path for _, path in _by_step(Path(folder).glob("checkpoint_epoch_*.pyth"))[:-keep]]
-    for path in [
-        *surplus,
-        *Path(folder).glob(".*.pyth.*.tmp"),
-    ]:  # and what saves that were killed left behind
+    folder = Path(folder)
+    epochs, steps = (_by_step(folder.glob(f"checkpoint_{kind}_*.pyth")) for kind in ("epoch", "step"))
+    newest_epoch = epochs[-1][0] if epochs else -1
+    later = [path for step, path in steps if step > newest_epoch]
+    surplus = [path for _, path in epochs[:-keep]] if keep else []
+    surplus += [path for _, path in steps if path not in later[-KEEP_STEPS:]]
+    surplus = [path for path in surplus if path != spare]
+    for path in surplus:
         path.unlink(missing_ok=True)
     return surplus
+
+
+def sweep(output_dir: str | os.PathLike) -> None:
+    """Delete what saves of an earlier process that was killed have left behind."""
+    for folder in (Path(output_dir), Path(output_dir) / FOLDER):
+        for path in folder.glob(".*.pyth.*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def as_plain(value: Any, name: str = "payload") -> Any:
@@ -162,14 +186,63 @@ def _path_manager() -> Any:
     return g_pathmgr
 
 
+class _Hashed:
+    """A file for torch to write to, with the digest of what it wrote."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.digest = hashlib.sha256()
+        self.flush = file.flush
+        self._write = file.write
+
+    def write(self, data: memoryview) -> int:
+        self.digest.update(data)
+        return self._write(data)
+
+
+def _seal(file: BinaryIO, digest: str) -> None:
+    """Give the archive that `file` ends with a comment, the digest of what it has been so far."""
+    comment = _MARK + digest.encode()
+    file.seek(-len(_NO_COMMENT), os.SEEK_END)
+    file.write(_length(comment) + comment)
+
+
+def _length(comment: bytes) -> bytes:
+    """What stands in front of a comment in an archive."""
+    return len(comment).to_bytes(2, "little")
+
+
 def _check_bytes(local: Path, name: str | os.PathLike) -> None:
-    """Compare the checksums torch wrote but does not read; damaged weights would load without a word."""
+    """Compare the checksum; damaged weights would load without a word. The format of torch before 1.6 has none."""
     with open(local, "rb") as file:
-        start = file.read(4)
+        start = file.read(2)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _SEAL_SIZE))
+        end = file.read()
+        length, mark, digest = end[:2], end[2 : 2 + len(_MARK)], end[2 + len(_MARK) :]
+        sealed = mark == _MARK and length == _length(mark + digest)
+        if sealed and _digest(file, size - _SEAL_SIZE) != digest:
+            raise ValueError(f"{name} is damaged: its checksum is wrong")
     if not start:
         raise ValueError(f"{name} is empty")
-    if not start.startswith(b"PK"):
-        return  # the format of torch before 1.6 has no checksums
+    if start == b"PK" and not sealed:
+        if end[-_END_SIZE:][: len(_END)] != _END or not end.endswith(_NO_COMMENT):
+            raise ValueError(f"{name} is damaged or cut off: it does not end as it should")
+        _check_parts(local, name)
+
+
+def _digest(file: BinaryIO, size: int) -> bytes:
+    """SHA-256 of the first `size` bytes and of what stood there before the checksum."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while size > 0 and (part := file.read(min(size, 1 << 20))):
+        digest.update(part)
+        size -= len(part)
+    digest.update(_NO_COMMENT)
+    return digest.hexdigest().encode()
+
+
+def _check_parts(local: Path, name: str | os.PathLike) -> None:
+    """Compare the checksums that torch wrote for each part of the archive, in a file that has no other."""
     try:
         with zipfile.ZipFile(local) as archive:
             damaged = archive.testzip()

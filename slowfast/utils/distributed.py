@@ -139,6 +139,38 @@ def all_gather_objects(obj: Any) -> list[Any]:
     return gathered
 
 
+class Vote:
+    """Yes-or-no questions to all ranks that nobody waits for: each call hands in answers and tells earlier ones.
+
+    A question is answered yes if any rank says so. With several ranks a call returns what they handed in one call
+    before, alike on all of them; alone, what it is given. All ranks call it alike, with as many answers.
+    """
+
+    def __init__(self) -> None:
+        self._pending: tuple[torch.Tensor, Any] | None = None
+
+    def __call__(self, *answers: bool) -> tuple[bool, ...]:
+        if world_size() == 1:
+            return answers
+        earlier, self._pending = self._pending, self._hand_in(answers)
+        if earlier is None:
+            return (False,) * len(answers)
+        result, work = earlier
+        work.wait()
+        return tuple(map(bool, result.tolist()))
+
+    def forget(self) -> None:
+        """Drop the answers handed in last, since what was asked for has happened; all ranks do so alike."""
+        if self._pending is not None:
+            self._pending[1].wait()
+            self._pending = None
+
+    @staticmethod
+    def _hand_in(answers: tuple[bool, ...]) -> tuple[torch.Tensor, Any]:
+        result = torch.tensor(answers, dtype=torch.int32)  # on the CPU, so no device is waited for
+        return result, dist.all_reduce(result, dist.ReduceOp.MAX, async_op=True)
+
+
 def broadcast_buffers(model: nn.Module) -> None:
     """Give the model of every rank the buffers (batch-norm statistics) of rank 0's."""
     if world_size() > 1:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing import connection
 from typing import Any
 
 import torch
 from torch import multiprocessing
 
-from slowfast.utils import distributed
+from slowfast.utils import distributed, stopping
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 # Errors whose message says all there is to say; the most specific first.
 _PLAIN_ERRORS = (FileNotFoundError, PermissionError, OSError, ValueError, FloatingPointError)
+_STOPPED = "stopped"
+LOOK_SECONDS = 0.5  # between looks at whether the processes of a shard were asked to stop
+GRACE_SECONDS = 10.0  # for the others, once one of them has failed
 _rounds = itertools.count()
 _local_rank = 0
 
@@ -59,8 +64,9 @@ def launch(
 
     Returns what rank 0's function returned if it ran in this process, else None. An error of a spawned
     process is raised here with its rank: as it was where its message is for people (ValueError, OSError,
-    FloatingPointError), as RuntimeError with its traceback otherwise. Raises ValueError for sizes that
-    contradict each other.
+    FloatingPointError, stopping.Stopped), as RuntimeError with its traceback otherwise. Raises ValueError for
+    sizes that contradict each other. Signals ask the function to stop (see stopping.heeded); those that reach this
+    process alone are handed on to the processes it has spawned.
     """
     if not 0 <= shard_id < num_shards:
         raise ValueError(f"shard_id is {shard_id}; with num_shards {num_shards} it is 0 to {num_shards - 1}")
@@ -122,7 +128,8 @@ def _run(
         if place.world_size > 1:
             address, name = place.init_method, place.round_name
             distributed.init(place.backend, address, place.world_size, place.rank, round_name=name)
-        result = function(*args)
+        with stopping.heeded():
+            result = function(*args)
         distributed.barrier()  # not after an error: the others may never come
         distributed.shutdown()  # not after an error either: with NCCL it would wait for them
     except Exception as error:
@@ -141,13 +148,33 @@ def _spawn(place: _Place, processes: int, num_shards: int, function: Callable[..
         _serve(place.init_method)
     errors = multiprocessing.get_context("spawn").SimpleQueue()
     context = multiprocessing.spawn(_child, (place, errors, function, args), nprocs=processes, join=False)
-    try:
-        while not context.join():
-            pass
-    except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as failure:
-        codes = {place.rank + index: process.exitcode for index, process in enumerate(context.processes)}
-        reports = [] if errors.empty() else [errors.get()]
-        raise _error_of_children(codes, reports, failure) from None
+    codes: dict[int, int | None] = {}
+    with stopping.heeded():
+        try:
+            codes = dict(enumerate(_wait(context.processes), start=place.rank))
+            while not context.join(grace_period=GRACE_SECONDS):
+                pass
+        except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as failure:
+            reports = []
+            while not errors.empty():
+                reports.append(errors.get())
+            raise _error_of_children(codes, reports, failure) from None
+        except KeyboardInterrupt:  # the second one
+            for process in context.processes:
+                process.kill()
+            raise
+
+
+def _wait(processes: Sequence[Any]) -> list[int | None]:
+    """Exit codes once all have ended or one has failed (None: still running); hands on what asks to stop till then."""
+    told = False
+    while None in (codes := [process.exitcode for process in processes]) and not any(codes):
+        connection.wait([process.sentinel for process in processes if process.exitcode is None], LOOK_SECONDS)
+        if stopping.asked() and not told:
+            told = True
+            for process in processes:
+                process.terminate()  # not SIGINT, which a terminal has sent them already: two of them would kill
+    return codes
 
 
 def _child(index: int, place: _Place, errors: Any, function: Callable[..., Any], args: tuple) -> None:
@@ -155,24 +182,37 @@ def _child(index: int, place: _Place, errors: Any, function: Callable[..., Any],
     place = replace(place, rank=place.rank + index, local_rank=index)
 
     def report(error: Exception) -> None:
+        if isinstance(error, stopping.Stopped):
+            errors.put((place.rank, _STOPPED, error.args, ""))
+            return
         kind = next((kind.__name__ for kind in _PLAIN_ERRORS if isinstance(error, kind)), "")
         errors.put((place.rank, kind, str(error), traceback.format_exc()))
 
-    _run(place, function, args, report)
+    try:
+        _run(place, function, args, report)
+    except stopping.Stopped as stopped:
+        sys.exit(stopped.status)
 
 
 def _error_of_children(codes: dict[int, int | None], reports: list[tuple], failure: Exception) -> Exception:
-    """What to raise after exit codes by rank and reports (rank, kind, message, traceback) of the children.
+    """What to raise after reports (rank, kind, message, trace) and exit codes by rank, as the first failure found them.
 
     The first to report brought the others down, unless one could not report because the system killed it.
     """
+    reported = {rank for rank, *_ in reports}  # such a process may still abort on its way out
     for rank, code in codes.items():
-        if code is not None and code < 0 and code != -signal.SIGTERM:  # SIGTERM: stopped because of another
+        if code is not None and code < 0 and -code not in stopping.SIGNALS and rank not in reported:
             name = signal.Signals(-code).name
             return RuntimeError(f"process {rank} was killed by {name}; SIGKILL often means too little memory")
+    asked = stopping.asked()
+    if not reports and asked:
+        return stopping.Stopped(asked, "before it began")
     if not reports:
         return RuntimeError(f"a process ended without a word: {failure}")
     rank, kind, message, trace = reports[0]
+    if kind == _STOPPED:
+        signum, where = message
+        return stopping.Stopped(asked or signum, where)
     for error in _PLAIN_ERRORS:
         if error.__name__ == kind:
             return error(f"process {rank}: {message}")

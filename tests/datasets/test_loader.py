@@ -155,6 +155,18 @@ def test_training_and_validation_are_read_by_the_same_processes(num_workers):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
+def test_steps_from_the_middle_are_the_last_of_a_whole_epoch(num_workers):
+    datasets = (Numbered(0),)
+    workers = Workers(datasets, num_workers=num_workers, pin_memory=False, persistent=True)
+    loader = VideoLoader(datasets[0], TrainOrder(13, 4, seed=1, passes=2), workers)
+    whole, tail = (
+        [[batch.video_ids.tolist() for batch in step] for step in loader.steps(1, first)] for first in (0, 2)
+    )
+    assert [[len(ids) for ids in step] for step in whole] == [[4, 4]] * 3 and tail == whole[2:]
+    assert list(loader.steps(1, 3)) == []
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_pass_that_was_left_does_not_mix_with_the_next(num_workers):
     train, val = shared_loaders(num_workers)
     left = train.epoch(0)

@@ -133,7 +133,8 @@ def test_a_run_counts_optimizer_steps_and_goes_on_with_other_passes(debug_cfg, t
     resumed = ("TRAIN.RESUME", first["checkpoint"], "SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0")
     assert train(debug_cfg("TRAIN.BATCH_SIZE", "8", *resumed))["steps"] == 6
     with pytest.raises(ValueError, match=r"8 videos a step, this run has 16.*ACCUMULATION_STEPS"):
-        train(debug_cfg("TRAIN.BATCH_SIZE", "8", "TRAIN.ACCUMULATION_STEPS", "2", *resumed))
+        other = ("TRAIN.ACCUMULATION_STEPS", "2", "OUTPUT_DIR", str(tmp_path / "other"))
+        train(debug_cfg("TRAIN.BATCH_SIZE", "8", *other, *resumed))
 
 
 if __name__ == "__main__":

@@ -91,6 +91,19 @@ def test_too_many_in_a_row_end_the_run_with_a_report():
         guard.check(4, 2e-3)
 
 
+def test_counts_go_on_from_a_state():
+    model, optimizer = make()
+    nan, guards = float("nan"), [NonFiniteGuard(model, torch.device("cpu"), max_in_a_row=3) for _ in range(2)]
+    for scale in (nan, 1.0, nan, nan):
+        take_step(model, optimizer, guards[0], scale=scale)
+    assert guards[0].state() == [3, 2, 2]
+    guards[1].load_state(guards[0].state())
+    assert guards[1].check(0, 0.1) == 3
+    take_step(model, optimizer, guards[1], scale=nan)
+    with pytest.raises(FloatingPointError, match="3 steps in a row.*4 steps skipped"):
+        guards[1].check(0, 0.1)
+
+
 def test_buffers_replaced_since_then_are_restored_too():
     """As fvcore's precise BN does, which puts new tensors in place of the running statistics."""
     model, optimizer = make()

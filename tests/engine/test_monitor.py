@@ -3,19 +3,21 @@
 import json
 import logging
 import math
+import pickle
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from slowfast.engine.monitor import EvalMonitor, Recorder, TrainMonitor
+from slowfast.engine.monitor import EvalMonitor, Position, Recorder, TrainMonitor
 from slowfast.utils.logging import read_json_lines
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "losses_metrics.json").read_text())
 TRAIN, VAL = GOLDEN["train_meter_records"], GOLDEN["val_meter_records"]
 LOSSES, TOP1, TOP5, BATCHES = [1, 2, 4, 3], [50, 25, 75, 0], [10, 5, 15, 0], [2, 3, 4, 5]
 OURS = {"data_wait", "global_step", "grad_norm", "skipped_steps"}
+TIMES = {"dt", "dt_data", "dt_net", "data_wait", "eta", "gpu_mem", "RAM"}
 
 
 class Clock:
@@ -35,17 +37,25 @@ def monitor(folder: Path, clock=None, **settings) -> TrainMonitor:
 
 def golden_epoch(board: TrainMonitor, epoch: int) -> None:
     board.start_epoch(epoch)
-    for step, (loss, top1, top5, batch) in enumerate(zip(LOSSES, TOP1, TOP5, BATCHES, strict=True)):
+    golden_steps(board, 0, 4)
+    board.end_epoch()
+
+
+def golden_steps(board: TrainMonitor, first: int, end: int) -> None:
+    for step in range(first, end):
         board.data_ready()
         board.step(
-            loss=torch.tensor(float(loss)),
-            top1_err=torch.tensor(float(top1)),
-            top5_err=torch.tensor(float(top5)),
+            loss=torch.tensor(float(LOSSES[step])),
+            top1_err=torch.tensor(float(TOP1[step])),
+            top5_err=torch.tensor(float(TOP5[step])),
             grad_norm=torch.tensor(1.0),
             lr=(step + 1) / 100,
-            batch_size=batch,
+            batch_size=BATCHES[step],
         )
-    board.end_epoch()
+
+
+def without_times(records: list[dict]) -> list[dict]:
+    return [{key: value for key, value in record.items() if key not in TIMES} for record in records]
 
 
 def one_step(board: TrainMonitor, loss=1.0, grad_norm=1.0, **more) -> dict | None:
@@ -88,12 +98,75 @@ def test_times_and_share_of_waiting(tmp_path):
     assert record["eta"] == "0:00:40"  # 2 of 12 steps are done
 
 
-def test_an_epoch_may_begin_in_its_middle(tmp_path):
+def test_an_epoch_that_goes_on_in_its_middle_records_what_a_whole_one_does(tmp_path):
+    for name in ("whole", "1", "2", "3"):
+        (tmp_path / name).mkdir()
+    golden_epoch(monitor(tmp_path / "whole"), 1)
+    expected = read_json_lines(tmp_path / "whole" / "metrics.jsonl")
+    for stop in (1, 2, 3):
+        folder = tmp_path / str(stop)
+        first = monitor(folder)
+        first.start_epoch(1)
+        golden_steps(first, 0, stop)
+        state = pickle.loads(pickle.dumps(first.state()))
+        second = monitor(folder)
+        second.start_epoch(1, state)
+        golden_steps(second, stop, 4)
+        second.end_epoch()
+        assert without_times(read_json_lines(folder / "metrics.jsonl")) == without_times(expected), stop
+
+
+def test_measures_that_a_run_does_not_have_and_skipped_steps_survive_a_state(tmp_path):
     board = monitor(tmp_path)
-    board.start_epoch(2, first_step=3)
-    record = one_step(board)
-    assert (record["iter"], record["global_step"], record["epoch"]) == ("4/4", 12, "3/3")
-    assert board.end_epoch()["global_step"] == 12
+    board.start_epoch(0)
+    one_step(board, torch.tensor(math.nan), torch.tensor(math.nan))
+    state = board.state()
+    assert state["top1_err"] is None and math.isnan(state["loss"][0])
+    again = monitor(tmp_path)
+    again.start_epoch(0, state)
+    record = one_step(again, 3.0)
+    assert (record["skipped_steps"], record["loss"]) == (1, 3.0) and "top1_err" not in record
+
+
+@pytest.mark.parametrize(
+    ("position", "kept"),
+    [
+        (Position(0), ["test"]),
+        (Position(2), ["iter 2", "test"]),
+        (Position(4, validated=False), ["iter 2", "iter 4", "train 4", "test"]),
+        (Position(4), ["iter 2", "iter 4", "train 4", "val 4", "test"]),
+        (Position(9), ["iter 2", "iter 4", "train 4", "val 4", "iter 6", "test"]),
+    ],
+)
+def test_records_after_the_place_where_a_run_goes_on_are_taken_out(tmp_path, position, kept):
+    path = tmp_path / "metrics.jsonl"
+    kinds = {"iter": "train_iter", "train": "train_epoch", "val": "val_epoch"}
+    lines = ["iter 2", "iter 4", "train 4", "val 4", "iter 6"]
+    records = [{"_type": kinds[line.split()[0]], "global_step": int(line.split()[1])} for line in lines]
+    written = {line: json.dumps(record) for line, record in zip(lines, records, strict=True)}
+    written["test"] = json.dumps({"split": "test_final", "top1_acc": "50.00"})
+    path.write_text("\n".join(written.values()) + '\n{"_type": "train_it')  # as a kill may leave it
+    Recorder(path, position=position)
+    assert path.read_text() == "".join(f"{written[line]}\n" for line in kept)
+
+
+def test_points_of_tensorboard_after_that_place_are_hidden(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    first = Recorder(tmp_path / "m.jsonl", tmp_path / "board")
+    for step in (1, 2, 3):
+        first.scalars({"loss": float(step)}, step)
+    first.scalars({"val": 1.0}, 2)
+    first.close()
+    for validated, hidden in ((True, 3), (False, 2)):
+        # Files are read in the order of their names, which begin with the second of their start.
+        for number, path in enumerate(sorted((tmp_path / "board").iterdir())):
+            path.rename(path.with_name(f"events.out.tfevents.{number:010d}"))
+        again = Recorder(tmp_path / "m.jsonl", tmp_path / "board", position=Position(2, validated))
+        again.close()
+        events = EventAccumulator(str(tmp_path / "board")).Reload()
+        assert [event.step for event in events.Scalars("loss")] == list(range(1, hidden))
+        assert len(events.Scalars("val")) == validated
 
 
 def test_steps_after_the_last_period_enter_the_epoch(tmp_path):
@@ -193,8 +266,8 @@ def test_tensorboard_has_every_step_and_every_validation(tmp_path):
     board = TrainMonitor(recorder, log_period=2, steps_per_epoch=4, max_epoch=3, clock=Clock())
     golden_epoch(board, 1)
     val = EvalMonitor(recorder, "val", log_period=1, max_epoch=3)
-    val.start(1, 1)
-    val.end({"top1_err": 40.0, "top5_err": 7.0}, global_step=8)
+    val.start(1, 1, global_step=8)
+    val.end({"top1_err": 40.0, "top5_err": 7.0})
     recorder.close()
     events = accumulator.EventAccumulator(str(tmp_path / "board")).Reload()
     curves = {
@@ -219,7 +292,7 @@ def test_validation_records_of_the_reference(tmp_path):
         val.end({"top1_err": factor * 475 / 14, "top5_err": 95 / 14})
     records = read_json_lines(tmp_path / "metrics.jsonl")
     for record, expected in zip(records, VAL["values"], strict=True):
-        assert set(record) == set(VAL["keys"][record["_type"]])
+        assert set(record) == {*VAL["keys"][record["_type"]], "global_step"}
         for key, value in expected.items():
             assert record[key] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value)
 

@@ -18,7 +18,7 @@ from slowfast.datasets.video_writer import write_video
 from slowfast.engine.test import test as run_test
 from slowfast.engine.train import train
 from slowfast.models.build import MODEL_REGISTRY
-from slowfast.utils import checkpoint
+from slowfast.utils import checkpoint, seeds, stopping
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN_GLOBALS = {
@@ -83,8 +83,9 @@ def test_a_checkpoint_says_all_and_holds_tensors_and_builtins_only(finished):
     cfg, result, folder = finished
     saved = checkpoint.load(result["checkpoint"])
     assert set(saved) == {
-        "format", "epoch", "global_step", "batch_in_epoch", "global_batch", "model_state", "optimizer_state",
-        "scaler_state", "best", "cfg", "operators", "class_names", "preprocessing", "versions",
+        "format", "epoch", "global_step", "batch_in_epoch", "so_far", "global_batch", "dataset", "train_list",
+        "model_state", "optimizer_state", "scaler_state", "guard", "best", "origin", "cfg", "operators",
+        "class_names", "preprocessing", "versions",
     }  # fmt: skip
     assert (saved["epoch"], saved["global_step"], saved["batch_in_epoch"], saved["global_batch"]) == (
         1,
@@ -160,6 +161,80 @@ def test_resuming_with_another_global_batch_is_refused(finished, debug_cfg):
     _, result, _ = finished
     with pytest.raises(ValueError, match=r"8 videos a step, this run has 4.*TRAIN.INIT"):
         train(debug_cfg("TRAIN.RESUME", result["checkpoint"], "TRAIN.BATCH_SIZE", "4"))
+
+
+def test_another_batch_goes_on_from_an_epoch_where_that_is_allowed(finished, debug_cfg, tmp_path):
+    _, _, folder = finished
+    first = str(folder / "checkpoints" / "checkpoint_epoch_00001.pyth")
+    other = ("TRAIN.RESUME", first, "TRAIN.BATCH_SIZE", "4", "TRAIN.RESUME_ALLOW", "['batch']")
+    assert train(debug_cfg(*other))["steps"] == 3 + 6
+    steps = [line["global_step"] for line in read_lines(tmp_path / "run" / "metrics.jsonl")]
+    assert steps == [5, 7, 9, 9, 9]  # every second step, the epoch and its validation, counted on from 3
+    assert train(debug_cfg(*other, "SOLVER.MAX_EPOCH", "3"))["steps"] == 3 + 6 + 6
+    assert read_lines(tmp_path / "run" / "metrics.jsonl")[-1]["global_step"] == 15
+
+
+def test_another_list_is_refused_or_goes_on_from_an_epoch_where_that_is_allowed(
+    finished, debug_cfg, debug_data, tmp_path
+):
+    _, _, folder = finished
+    lists = tmp_path / "lists"
+    shutil.copytree(debug_data, lists, ignore=shutil.ignore_patterns("clips"))
+    rows = (debug_data / "train.csv").read_text().splitlines(keepends=True)
+    (lists / "train.csv").write_text("".join(rows[1:]))  # two steps an epoch instead of three
+    first = str(folder / "checkpoints" / "checkpoint_epoch_00001.pyth")
+    other = ("TRAIN.RESUME", first, "DATA.PATH_TO_DATA_DIR", str(lists))
+    with pytest.raises(ValueError, match="was trained with another list.*RESUME_ALLOW"):
+        train(debug_cfg(*other))
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert train(debug_cfg(*other, "TRAIN.RESUME_ALLOW", "['list']"))["steps"] == 3 + 2
+
+
+def test_a_run_goes_on_with_no_other_data_set(finished, debug_cfg):
+    if "Other" not in DATASET_REGISTRY:
+        DATASET_REGISTRY._do_register("Other", DATASET_REGISTRY.get("kinetics"))
+    _, result, _ = finished
+    with pytest.raises(ValueError, match="was trained on the data set kinetics, this run is on other"):
+        train(debug_cfg("TRAIN.RESUME", result["checkpoint"], "TRAIN.DATASET", "other"))
+
+
+def test_the_same_command_with_a_named_file_goes_on_with_what_it_has_done(finished, debug_cfg, tmp_path, monkeypatch):
+    _, result, folder = finished
+    cfg = debug_cfg("TRAIN.RESUME", str(folder / "checkpoints" / "checkpoint_epoch_00001.pyth"))
+    asked = iter([0, 15])
+    with monkeypatch.context() as patched:
+        patched.setattr(stopping, "asked", lambda: next(asked, 15))
+        with pytest.raises(stopping.Stopped, match="after step 2 of 3 of epoch 2"):
+            train(cfg)
+    again = train(cfg)
+    own = tmp_path / "run" / "checkpoints" / "checkpoint_step_00000005.pyth"
+    assert f"resuming {own}" in (tmp_path / "run" / "log.txt").read_text()
+    one, other = checkpoint.load(result["checkpoint"]), checkpoint.load(again["checkpoint"])
+    for key in ("model_state", "optimizer_state", "epoch", "global_step", "best"):
+        assert_same_state(one[key], other[key], key)
+    assert train(cfg)["steps"] == 6  # it is finished
+
+
+def test_unreadable_videos_are_named_before_a_save_in_the_middle(debug_cfg, debug_data, tmp_path, monkeypatch):
+    lists = tmp_path / "lists"
+    shutil.copytree(debug_data, lists, ignore=shutil.ignore_patterns("clips"))
+    rows = (debug_data / "train.csv").read_text().splitlines()
+    (lists / "train.csv").write_text("\n".join([*rows[:-4], *(f"gone_{n}.mp4 1" for n in range(4))]) + "\n")
+    monkeypatch.setattr(stopping, "asked", lambda: 15)
+    pairs = ("DATA.PATH_TO_DATA_DIR", str(lists), "TRAIN.BATCH_SIZE", "12", "DATA.MAX_BAD_FRACTION", "1")
+    with pytest.raises(stopping.Stopped, match="after step 1 of 2 of epoch 1"):
+        train(debug_cfg(*pairs, "LOG_PERIOD", "10"))
+    order = seeds.numpy_generator(debug_cfg().RNG_SEED, "order", 0).permutation(24)[:12]
+    gone = [f"gone_{index - 20}.mp4" for index in order if index >= 20]
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert gone and all(name in log for name in gone)
+
+
+def test_a_test_that_is_asked_to_stop_says_so(finished, debug_cfg, monkeypatch):
+    _, result, _ = finished
+    monkeypatch.setattr(stopping, "asked", lambda: 15)
+    with pytest.raises(stopping.Stopped, match="stopped by SIGTERM in the test"):
+        run_test(debug_cfg("TEST.CHECKPOINT_FILE_PATH", result["checkpoint"]))
 
 
 def test_weights_alone_start_a_new_run_and_cannot_be_resumed(finished, debug_cfg, tmp_path):
@@ -287,7 +362,7 @@ def test_resuming_names_what_changed_in_the_config(finished, debug_cfg, tmp_path
     _, result, _ = finished
     train(debug_cfg("TRAIN.RESUME", result["checkpoint"], "SOLVER.BASE_LR", "0.5"))
     log = (tmp_path / "run" / "log.txt").read_text()
-    assert "-   BASE_LR: 0.001" in log and "+   BASE_LR: 0.5" in log
+    assert "the config has changed since: SOLVER.BASE_LR: 0.001 -> 0.5" in log
     assert "matched" in log
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -32,6 +33,7 @@ def collect(folder: str, word: str) -> str:
         "gathered": distributed.gather_objects(list(range(rank))),
         "broadcast": distributed.broadcast_object({"from": rank}),
         "mean_gradient": model.weight.grad.item(),
+        "votes": vote(rank),
         "unwrapped": distributed.unwrap(wrapped) is model,
     }
     distributed.barrier()
@@ -39,10 +41,21 @@ def collect(folder: str, word: str) -> str:
     return f"{word} of rank {rank}"
 
 
+def vote(rank: int) -> list[tuple[bool, ...]]:
+    """What four votes tell, the third of which is forgotten: rank 1 says yes to the first question, then 0 to both."""
+    ask = distributed.Vote()
+    told = [ask(rank == 1, False), ask(rank == 0, rank == 0), ask(True, True)]
+    ask.forget()
+    return [*told, ask(False, False)]
+
+
 def fail(rank: int, kind: str) -> None:
-    """One rank raises or dies; the others wait for it in a collective."""
+    """One rank raises or dies; the others wait for it in a collective, or do not listen to anything ("deaf")."""
+    if distributed.rank() != rank and kind == "deaf":
+        while True:
+            time.sleep(60)
     if distributed.rank() == rank:
-        if kind == "value":
+        if kind in ("value", "deaf"):
             raise ValueError("the list is empty")
         if kind == "other":
             raise KeyError("left over")

@@ -187,6 +187,16 @@ def flipped(path: Path) -> None:
     flip_byte(path, path.stat().st_size // 2)
 
 
+def flipped_without_our_checksum(path: Path) -> None:
+    torch.save(payload(), path)
+    flip_byte(path, path.stat().st_size // 2)
+
+
+def cut_without_our_checksum(path: Path) -> None:
+    torch.save(payload(), path)
+    cut(path, 0.999)
+
+
 def half_of_the_old_format(path: Path) -> None:
     torch.save(payload(), path, _use_new_zipfile_serialization=False)
     cut(path, 0.5)
@@ -208,7 +218,9 @@ def not_a_dict(path: Path) -> None:
         (other_zip, "was not written by torch.save"),
         (half, "damaged or cut off"),
         (last_byte_missing, "damaged or cut off"),
-        (flipped, "the checksum of its part .* is wrong"),
+        (flipped, "its checksum is wrong"),
+        (flipped_without_our_checksum, "the checksum of its part .* is wrong"),
+        (cut_without_our_checksum, "damaged or cut off"),
         (half_of_the_old_format, "cut off"),
         (not_a_dict, "it holds a list, not a dict"),
     ],
@@ -309,3 +321,33 @@ def test_prune_keeps_the_newest_and_everything_that_is_not_its_own(tmp_path):
         "checkpoint_notes.txt",
         "mine.pyth",
     ]
+
+
+def test_prune_keeps_the_newest_steps_after_the_newest_epoch(tmp_path):
+    for step in (8, 9, 11, 12, 13):
+        checkpoint.save(payload(step), checkpoint.step_path(tmp_path, step))
+    checkpoint.save(payload(10), checkpoint.epoch_path(tmp_path, 1))
+    folder = tmp_path / checkpoint.FOLDER
+    assert sorted(path.name[-7:-5] for path in checkpoint.prune(folder, 2)) == ["08", "09", "11"]
+    assert checkpoint.newest(folder) == checkpoint.step_path(tmp_path, 13)
+    checkpoint.save(payload(20), checkpoint.epoch_path(tmp_path, 2))
+    checkpoint.prune(folder, 1)
+    assert list(folder.iterdir()) == [checkpoint.epoch_path(tmp_path, 2)]
+
+
+def test_prune_spares_the_file_just_written_whatever_step_another_names(tmp_path):
+    checkpoint.save(payload(10**9), checkpoint.epoch_path(tmp_path, 1))
+    for path in (checkpoint.epoch_path(tmp_path, 2), checkpoint.step_path(tmp_path, 20)):
+        checkpoint.save(payload(20), path)
+        assert checkpoint.prune(tmp_path / checkpoint.FOLDER, 1, spare=path) == []
+        path.unlink()
+
+
+def test_only_what_killed_saves_left_is_swept(tmp_path):
+    checkpoint.save(payload(), checkpoint.epoch_path(tmp_path, 1))
+    checkpoint.save(payload(), checkpoint.best_path(tmp_path))
+    kept = sorted(tmp_path.rglob("*.pyth"))
+    for path in kept:
+        path.with_name(f".{path.name}.123.tmp").write_bytes(b"PK")
+    checkpoint.sweep(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == kept

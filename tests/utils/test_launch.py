@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from slowfast.utils.launch import launch, local_rank
+from slowfast.utils import stopping
+from slowfast.utils.launch import _error_of_children, launch, local_rank
 
 HERE = Path(__file__).parent
 SETTINGS = {
@@ -29,6 +31,7 @@ EXPECTED = {
     "broadcast": {"from": 0},
     "mean_gradient": 1.5,
     "unwrapped": True,
+    "votes": [[False, False], [True, False], [True, True], [False, False]],  # each tells what was said before
 }
 
 
@@ -72,6 +75,7 @@ def test_one_process_runs_here_and_returns_the_result(workers, tmp_path):
     assert seen["gathered"] == [[]]
     assert seen["broadcast"] == {"from": 0}
     assert seen["mean_gradient"] == 1.0
+    assert seen["votes"] == [[False, False], [True, True], [True, True], [False, False]]  # alone, as given
     assert local_rank() == 0
 
 
@@ -93,6 +97,24 @@ def test_two_spawned_processes(workers, tmp_path):
 def test_error_of_a_spawned_process_names_its_rank(workers, kind, error, message):
     with pytest.raises(error, match=message):
         launch(workers.fail, (1, kind), **SETTINGS | {"processes_per_shard": 2})
+
+
+def test_a_process_that_must_be_killed_because_of_another_is_not_the_error(workers, monkeypatch):
+    monkeypatch.setattr("slowfast.utils.launch.GRACE_SECONDS", 0.1)
+    with pytest.raises(ValueError, match="process 1: the list is empty"):
+        launch(workers.fail, (1, "deaf"), **SETTINGS | {"processes_per_shard": 2})
+
+
+def test_what_is_raised_after_processes_that_a_signal_stopped():
+    reports = [(1, "stopped", (signal.SIGTERM, "after step 4"), "")]
+    with stopping.heeded():
+        assert _error_of_children({0: None, 1: 75}, reports, Exception()).status == 75
+        assert "without a word" in str(_error_of_children({0: -signal.SIGTERM}, [], Exception("exit")))
+        os.kill(os.getpid(), signal.SIGINT)
+        for codes, told in (({0: None, 1: 75}, reports), ({0: -signal.SIGTERM, 1: None}, [])):
+            stopped = _error_of_children(codes, told, Exception())  # those of this process count, handed on or not
+            assert (stopped.status, stopped.where) == (130, "after step 4" if told else "before it began")
+        assert "killed by SIGKILL" in str(_error_of_children({0: -signal.SIGKILL}, [], Exception()))
 
 
 def test_two_shards_meet_twice_at_one_address(tmp_path, free_address):

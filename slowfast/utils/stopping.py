@@ -1,0 +1,87 @@
+"""Asking a run to stop: signals raise a flag that its loops look at, so that it ends between steps with all saved.
+
+SIGTERM and SIGUSR1 are what clusters send before a time limit or a preemption, SIGINT is Ctrl-C. The first of them
+asks; a second SIGINT leaves at once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+AGAIN_STATUS = 75  # EX_TEMPFAIL of sysexits.h: run the same command again and it goes on; launchers requeue on it
+INTERRUPTED_STATUS = 130  # as shells count Ctrl-C: a person wanted it, nobody should start it again
+
+_asked_by: list[int] = []
+
+
+class Stopped(Exception):
+    """A run has ended early because a signal asked it to; the same command goes on with it."""
+
+    def __init__(self, signum: int, where: str) -> None:
+        super().__init__(signum, where)
+        self.signum, self.where = signum, where
+
+    def __str__(self) -> str:
+        name = signal.Signals(self.signum).name
+        return f"stopped by {name} {self.where}; the same command goes on from there"
+
+    @property
+    def status(self) -> int:
+        """Exit status of the process: INTERRUPTED_STATUS for SIGINT, else AGAIN_STATUS."""
+        return INTERRUPTED_STATUS if self.signum == signal.SIGINT else AGAIN_STATUS
+
+
+@contextmanager
+def heeded() -> Iterator[None]:
+    """Inside, SIGNALS ask to stop instead of ending the process; nothing changes in a thread that cannot say so.
+
+    What was asked is forgotten, and the handlers that were there before are back, at the end of the outermost block.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _hear) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if _hear not in before.values():
+            _asked_by.clear()
+
+
+def asked() -> int:
+    """The first signal that asked this process to stop since `heeded` began; 0 for none."""
+    return _asked_by[0] if _asked_by else 0
+
+
+def leave_to_parent() -> None:
+    """From now on SIGNALS do not end this process, a helper, but for a SIGTERM that its parent sends.
+
+    To be called in a process of `multiprocessing`, before it starts threads. Where the system cannot tell senders
+    (not Linux), SIGTERM keeps its effect. One of the parent is lost only if one of somebody else has come within the
+    same instant.
+    """
+    for number in set(SIGNALS) - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey, args=(multiprocessing.parent_process().pid,), daemon=True).start()
+
+
+def _obey(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
+
+
+def _hear(signum: int, frame: object) -> None:
+    if signum == signal.SIGINT and signal.SIGINT in _asked_by:
+        raise KeyboardInterrupt
+    _asked_by.append(signum)

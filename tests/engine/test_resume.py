@@ -1,0 +1,243 @@
+"""A run that was killed, or asked to stop, anywhere ends like one that nothing happened to: to the bit."""
+
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from slowfast import cli
+from slowfast.engine.train import train
+from slowfast.utils import checkpoint
+from slowfast.utils.launch import launch
+from slowfast.utils.stopping import Stopped
+
+HERE = Path(__file__).parent
+TIMES = {"dt", "dt_data", "dt_net", "data_wait", "eta", "time_diff", "gpu_mem", "RAM"}
+STATE = (
+    "epoch",
+    "global_step",
+    "batch_in_epoch",
+    "model_state",
+    "optimizer_state",
+    "scaler_state",
+    "guard",
+    "best",
+)
+# 20 videos: two epochs of five steps, with mixing, drop path, repeated augmentation and random erasing
+WHOLE = ("TRAIN.BATCH_SIZE", "4", "LOG_PERIOD", "2", "TEST.ENABLE", "False", "TENSORBOARD.ENABLE", "True")
+ACCUMULATED = (*WHOLE, "TRAIN.BATCH_SIZE", "2", "TRAIN.ACCUMULATION_STEPS", "2")
+
+
+@pytest.fixture(scope="module")
+def faults():
+    """The module of run_with_a_fault.py, as the processes that it starts import it."""
+    sys.path.insert(0, str(HERE))
+    yield importlib.import_module("run_with_a_fault")
+    sys.path.remove(str(HERE))
+
+
+@pytest.fixture(scope="module")
+def options(debug_data, tmp_path_factory):
+    """A function from a folder and further KEY, VALUE, ... to those of a run of ten steps."""
+    lists = tmp_path_factory.mktemp("lists")
+    shutil.copytree(debug_data, lists, ignore=shutil.ignore_patterns("clips"), dirs_exist_ok=True)
+    rows = (debug_data / "train.csv").read_text().splitlines(keepends=True)
+    (lists / "train.csv").write_text("".join(rows[:20]))
+    data = {"DATA.PATH_TO_DATA_DIR": lists, "DATA.PATH_PREFIX": debug_data, "NUM_THREADS": 1}
+    return lambda folder, *more: (
+        [str(w) for pair in (data | {"OUTPUT_DIR": folder}).items() for w in pair] + [*more]
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(options, tmp_path_factory, faults):
+    """A function from settings to the folder of a run that nothing happened to."""
+    folders = {}
+
+    def folder(settings: tuple) -> Path:
+        if settings not in folders:
+            folders[settings] = tmp_path_factory.mktemp("undisturbed")
+            train(faults.load_cfg(faults.RECIPE, options(folders[settings], *settings)))
+        return folders[settings]
+
+    return folder
+
+
+def records(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows, but for times."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "runs-kinetics")).Reload()
+    tags = set(events.Tags()["scalars"]) - {"Train/data_wait"}
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def await_the_next_second() -> None:
+    """TensorBoard reads files in the order of their names, which begin with the second in which they were made."""
+    begin = int(time.time())
+    while int(time.time()) == begin:
+        time.sleep(0.01)
+
+
+def same(one, other, name: str) -> None:
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), name
+        for key in one:
+            same(one[key], other[key], f"{name}.{key}")
+    elif isinstance(one, torch.Tensor):
+        assert one.dtype == other.dtype and torch.equal(one, other), name
+    else:
+        assert one == other, name
+
+
+def assert_same_run(folder: Path, expected: Path) -> None:
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*.pyth*"))
+    assert [file.name for file in files] == [
+        "best.pyth",
+        *(f"checkpoint_epoch_0000{epoch}.pyth" for epoch in (1, 2)),
+    ]
+    for file in files:
+        one, other = checkpoint.load(folder / file), checkpoint.load(expected / file)
+        for key in STATE:
+            same(one[key], other[key], f"{file}: {key}")
+    assert records(folder) == records(expected)
+    assert curves(folder) == curves(expected)
+    steps = [step for step, _ in curves(folder)["Train/loss"]]
+    assert steps == list(range(1, 11))
+
+
+def kill(point: str, times: int, words: list[str]) -> None:
+    """Run in a process that dies by SIGKILL at a point."""
+    command = [sys.executable, str(HERE / "run_with_a_fault.py"), point, str(times), json.dumps(words)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    await_the_next_second()
+
+
+def newest(folder: Path) -> str:
+    return checkpoint.newest(folder / checkpoint.FOLDER).name
+
+
+@pytest.mark.parametrize(
+    ("settings", "point", "times", "saved_in"),
+    [
+        (WHOLE, "step", 4, "checkpoint_step_00000004.pyth"),  # 4 steps, and 6 after it
+        (WHOLE, "step", 7, "checkpoint_epoch_00001.pyth"),  # 2 steps are lost, and a line of metrics.jsonl
+        (
+            ACCUMULATED,
+            "save",
+            1,
+            "checkpoint_step_00000004.pyth",
+        ),  # at the end of an epoch, whose line is lost
+        (WHOLE, "validation", 0, "checkpoint_step_00000005.pyth"),
+        (
+            WHOLE,
+            "save",
+            3,
+            "checkpoint_step_00000005.pyth",
+        ),  # best.pyth is there, the state after the epoch not yet
+    ],
+    ids=["4 + 6", "lost steps", "saving, accumulated", "validation", "saving after it"],
+)
+def test_a_run_that_was_killed_ends_like_one_that_was_not(
+    faults, options, undisturbed, tmp_path, settings, point, times, saved_in
+):
+    words = options(tmp_path, *settings, "TRAIN.CHECKPOINT_STEPS", "4")
+    kill(point, times, [*words, "DATA_LOADER.NUM_WORKERS", "0"])
+    assert newest(tmp_path) == saved_in
+    # Another number of workers, and a global stream elsewhere, change nothing.
+    torch.manual_seed(4321)
+    train(faults.load_cfg(faults.RECIPE, [*words, "DATA_LOADER.NUM_WORKERS", "2"]))
+    assert_same_run(tmp_path, undisturbed(settings))
+
+
+@pytest.mark.parametrize(
+    ("signum", "status", "point", "times", "said"),
+    [
+        (signal.SIGTERM, 75, "step", 3, "stopped by SIGTERM after step 4 of 5 of epoch 1"),
+        (signal.SIGUSR1, 75, "step", 4, "stopped by SIGUSR1 in the validation after epoch 1"),
+        (signal.SIGINT, 130, "validation", 0, "stopped by SIGINT in the validation after epoch 1"),
+        (signal.SIGTERM, 75, "save", 2, "stopped by SIGTERM after epoch 1"),
+    ],
+)
+def test_a_signal_ends_a_run_after_the_step_with_all_saved(
+    faults, options, undisturbed, tmp_path, monkeypatch, capfd, signum, status, point, times, said
+):
+    command = ["run", "--cfg", str(faults.RECIPE), *options(tmp_path, *WHOLE)]
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)]
+    with monkeypatch.context() as patched:
+        faults.interfere(point, times, lambda: os.kill(os.getpid(), signum), patched.setattr)
+        assert cli.main(command) == status
+    assert handlers == [
+        signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    ]
+    assert f"slowfast: {said}; the same command goes on from there" in capfd.readouterr().err
+    assert said in (tmp_path / "log.txt").read_text()
+    saved = checkpoint.load(tmp_path / checkpoint.FOLDER / newest(tmp_path))
+    assert saved["global_step"] == (4 if "step 4" in said else 5)
+    await_the_next_second()
+    assert cli.main(command) == 0
+    assert_same_run(tmp_path, undisturbed(WHOLE))
+
+
+def test_a_second_interrupt_leaves_at_once(faults, options, tmp_path, monkeypatch, capfd):
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    faults.interfere("step", 2, twice, monkeypatch.setattr)
+    assert cli.main(["run", "--cfg", str(faults.RECIPE), *options(tmp_path, *WHOLE)]) == 130
+    assert "slowfast: interrupted" in capfd.readouterr().err
+    assert not (tmp_path / checkpoint.FOLDER).exists()
+
+
+def run_two(faults, words: list[str], hears: str = "", step: int = 0, signum: int = 0) -> None:
+    """Train in two spawned processes, one of which is told to stop before its step number ``step`` from here on."""
+    place = {"processes_per_shard": 2, "num_shards": 1, "shard_id": 0, "init_method": "", "backend": "gloo"}
+    launch(faults.one_rank, ([*words, "DATA_LOADER.NUM_WORKERS", "0"], step, signum, hears), **place)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_two(faults, options, tmp_path_factory):
+    """The folder of a run in two processes that nothing happened to."""
+    folder = tmp_path_factory.mktemp("two")
+    run_two(faults, options(folder, *WHOLE))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "stops",
+    [
+        [("parent", 1, signal.SIGTERM, 75)],
+        pytest.param(
+            [("rank 1", 1, signal.SIGUSR1, 75), ("parent", 1, signal.SIGINT, 130)], marks=pytest.mark.slow
+        ),
+    ],
+    ids=["SIGTERM", "SIGUSR1 of one alone, and SIGINT"],
+)
+def test_two_processes_stop_together_whoever_is_told_and_go_on(
+    faults, options, undisturbed_two, tmp_path, stops
+):
+    words, steps = options(tmp_path, *WHOLE), [0]
+    for hears, step, signum, status in stops:
+        with pytest.raises(Stopped, match=f"stopped by {signum.name} ") as stopped:
+            run_two(faults, words, hears, step, signum)
+        assert stopped.value.status == status
+        steps.append(checkpoint.load(tmp_path / checkpoint.FOLDER / newest(tmp_path))["global_step"])
+        assert steps[-2] + step < steps[-1] < 10
+    run_two(faults, words)
+    assert_same_run(tmp_path, undisturbed_two)
