@@ -26,7 +26,7 @@ EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PAT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: that of `exit_status`, or 1 for a figure not reproduced or a bad video."""
+    """Run a command; return its exit status: that of `exit_status`, or 1 for a figure not reproduced or bad videos."""
     parser = _parser()
     args, opts = parser.parse_known_args(sys.argv[1:] if argv is None else list(argv))
     opts = [word for word in opts if word != "--opts"]
@@ -128,12 +128,22 @@ def _add_check(commands) -> None:
         allow_abbrev=False,
     )
     check.add_argument("list", type=Path, metavar="LIST", help="a list of video files or folders of frames")
-    check.add_argument("--media", metavar="PREFIX", default="", help="folder of the videos, or a pattern of tar shards")
-    check.add_argument("--classes", metavar="FILE", default="", help="class names in order (classes.txt beside LIST)")
-    check.add_argument("--cfg", metavar="FILE", help="a recipe: how its data set reads lists, and what a clip is")
-    check.add_argument("--out", type=Path, metavar="DIR", help="folder of this check (LIST without suffix + _check)")
+    check.add_argument(
+        "--media", metavar="PREFIX", default="", help="folder of the videos, or a pattern of tar shards"
+    )
+    check.add_argument(
+        "--classes", metavar="FILE", default="", help="class names in order (classes.txt beside LIST)"
+    )
+    check.add_argument(
+        "--cfg", metavar="FILE", help="a recipe: how its data set reads lists, and what a clip is"
+    )
+    check.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of this check (LIST without suffix + _check)"
+    )
     check.add_argument("--jobs", type=int, metavar="N", help="processes that decode (one for each core)")
-    check.add_argument("--seconds", type=float, default=30, metavar="S", help="time limit for a video (%(default)g)")
+    check.add_argument(
+        "--seconds", type=float, default=30, metavar="S", help="time limit for a video (%(default)g)"
+    )
     check.add_argument(
         "--memory-gb",
         type=float,
@@ -162,7 +172,9 @@ def _check(args: argparse.Namespace, opts: list[str]) -> int:
     from slowfast.utils.isolation import Limits
 
     if opts and not args.cfg:
-        raise ValueError(f"{' '.join(opts)}: settings are those of a recipe; give it with --cfg, or leave them out")
+        raise ValueError(
+            f"{' '.join(opts)}: settings are those of a recipe; give it with --cfg, or leave them out"
+        )
     given = {"DATA.PATH_PREFIX": args.media, "DATA.CLASS_NAMES_PATH": args.classes}
     ours = [word for key, value in given.items() if value for word in (key, value)]
     return check_data(

@@ -136,9 +136,9 @@ class _Worker:
     def _received(self) -> Outcome:
         try:
             kind, value = json.loads(self.pipe.recv_bytes(_MOST_BYTES))
-        except (EOFError, OSError):
+        except (EOFError, ConnectionError):
             return Outcome(failure=self._cause_of_end(), at_limit=True)
-        except (ValueError, TypeError):
+        except (OSError, ValueError, TypeError):  # OSError: it is too long
             return Outcome(failure="its process gave a garbled answer", at_limit=True)
         if kind == "memory":
             limit = f"{self._limits.memory_gb:g} GB"

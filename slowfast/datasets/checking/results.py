@@ -114,7 +114,7 @@ def full_reason(verdict: Verdict) -> str:
 
 
 def _reasons(title: str, verdicts: Sequence[Verdict]) -> list[str]:
-    """How often each reason is given, whatever its numbers and names of frames; where those differ, one stands for all."""
+    """How often each reason is given; where only numbers and names of frames differ, one stands for all."""
     examples, times = defaultdict(dict), Counter()
     for verdict in verdicts:
         reason = full_reason(verdict)

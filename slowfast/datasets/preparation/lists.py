@@ -133,7 +133,9 @@ def write_lists(
     for split, chosen in listed.items():
         _write(folder / form.names[split], list_text(chosen, form.separator))
     write_class_names(folder, class_names)
-    _write(folder / "missing.csv", csv_text(["path", "reason"], [(item.path, item.reason) for item in left_out]))
+    _write(
+        folder / "missing.csv", csv_text(["path", "reason"], [(item.path, item.reason) for item in left_out])
+    )
     _write(folder / "counts.csv", csv_text(*counts_table(listed, left_out, class_names)))
     return listed
 
