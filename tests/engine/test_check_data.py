@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -217,6 +218,42 @@ def test_without_a_recipe_names_of_pictures_are_found(tmp_path, videos):
     assert (tmp_path / "l_check" / "good.csv").read_text() == "one 3 0\n"
 
 
+@pytest.mark.parametrize("recipe", [None, "TRAIN:\n  DATASET: kinetics_sparse\n"])
+def test_videos_in_shards_are_checked_there(tmp_path, videos, recipe):
+    media = videos("a.mp4", "b.mp4")
+    write(media / "b.mp4", "no video")
+    with tarfile.open(media / "0.tar", "w") as tar:
+        for name in ("a.mp4", "b.mp4"):
+            tar.add(media / name, f"run/{name}")
+    path = write(tmp_path / "l.csv", "run/a.mp4,0\nrun/b.mp4,0\nrun/c.mp4,0\n")
+    words = ["--cfg", write(tmp_path / "r.yaml", recipe)] if recipe else []
+    assert check(path, *words, "--media", media / "*.tar") == 1
+    assert (tmp_path / "l_check" / "good.csv").read_text() == "run/a.mp4,0\n"
+    assert "no such member" in rows(tmp_path / "l_check" / "bad.csv")[2][2]
+    assert check(path, *words, "--media", media / "*.tar") == 1
+    assert all(len(verdicts) == 1 for verdicts in journal(tmp_path / "l_check").values())
+
+
+def test_data_sets_registered_from_outside_have_lists_of_their_own(tmp_path, capsys):
+    recipe = write(tmp_path / "r.yaml", "TRAIN:\n  DATASET: mine\n")
+    assert check(write(tmp_path / "l.csv", "a.mp4,0\n"), "--cfg", recipe) == 2
+    assert "check the list without a recipe" in capsys.readouterr().err
+
+
+def test_a_list_that_changes_meanwhile_is_told(tmp_path, videos, monkeypatch, capsys):
+    path = write(tmp_path / "l.csv", "a.mp4,0\n")
+    count = check_data.results.count_classes
+
+    def change(*args):
+        write(path, "a.mp4,0\nb.mp4,0\n")
+        return count(*args)
+
+    monkeypatch.setattr(check_data.results, "count_classes", change)
+    assert check(path, "--media", videos("a.mp4")) == 2
+    assert "changed while its videos were checked" in capsys.readouterr().err
+    assert not (tmp_path / "l_check" / "good.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -247,11 +284,11 @@ def test_real_malformed_clips_are_named_and_stop_nothing(tmp_path):
     whole = ["mmaction2/test.avi", "torchvision/R6llTwEh07w.mp4"]
     path = write(tmp_path / "l.csv", "".join(f"{name},0\n" for name in [*whole, *names]))
     assert check(path, "--media", clips) == 1
-    bad = {Path(name).stem: reason for name, _, reason in rows(tmp_path / "l_check" / "bad.csv")[1:]}
-    sound = {"avi_named", "one_frame", "three_frames"}  # see malformed.csv
-    assert set(bad) == {Path(name).stem for name in names} - sound | {"truncated"} and all(bad.values())
-    damaged = "damaged: the header promises 49 frames, the file holds"
-    assert bad["corrupt_middle"] == f"{damaged} 9" and bad["audio_only"] == "no video stream in the file"
+    bad = {Path(name).name: reason for name, _, reason in rows(tmp_path / "l_check" / "bad.csv")[1:]}
+    sound = {"avi_named.mp4", "one_frame.mp4", "three_frames.mp4"}  # see malformed.csv
+    assert set(bad) == {Path(name).name for name in names} - sound and all(bad.values())
+    assert bad["corrupt_middle.avi"] == "damaged: the header promises 49 frames, the file holds 9"
+    assert bad["audio_only.mp4"] == "no video stream in the file"
     assert check(path, "--media", clips, "--keep-damaged") == 1
     good = (tmp_path / "l_check" / "good.csv").read_text().split(",0\n")
     assert set(good) == {*whole, "malformed/avi_named.mp4", "malformed/one_frame.mp4", "malformed/three_frames.mp4",
