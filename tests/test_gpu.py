@@ -49,6 +49,11 @@ def test_training_in_each_precision(debug_cfg, mode):
     assert result["steps"] == 6 and result["skipped_steps"] <= (3 if mode == "fp16" else 0)
 
 
+def test_training_fits_itself_into_what_is_free(debug_cfg, tmp_path):
+    train(debug_cfg("NUM_GPUS", "1", "TRAIN.MIXED_PRECISION", "bf16", "MODEL.CHECKPOINT", "auto"))
+    assert "recomputing [0, 0, 0, 0] of [1, 1, 1, 1] blocks" in (tmp_path / "run" / "log.txt").read_text()
+
+
 def test_fp16_overflow_is_skipped_and_the_scale_lowered():
     scaler = torch.amp.GradScaler("cuda", init_scale=2.0**40)
     weight = torch.nn.Parameter(torch.ones(4, device="cuda"))

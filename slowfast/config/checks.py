@@ -29,6 +29,7 @@ CHOICES = {
     "DATA_LOADER.START_METHOD": ("", "fork", "spawn", "forkserver"),
     "AUG.INTERPOLATION": ("bicubic", "bilinear", "random"),
     "AUG.RE_MODE": ("pixel", "rand", "const"),
+    "MODEL.CHECKPOINT": ("", "none", "list", "auto"),
     "MODEL.DWCONV": ("auto", "native", "channels_last", "folded", "summed"),
     "MODEL.LINEAR": ("auto", "native", "onednn"),
     "MODEL.ATTENTION": ("auto", "fused", "explicit", "chunked"),
@@ -66,6 +67,7 @@ NOT_NEGATIVE = (
     "DATA_LOADER.NUM_WORKERS",
     "DATA.CACHE_SHORT_SIDE",
     "DATA.CACHE_GB",
+    "MODEL.CHECKPOINT_GB",
     "MIXUP.ALPHA",
     "MIXUP.CUTMIX_ALPHA",
     "BN.WEIGHT_DECAY",
@@ -247,6 +249,11 @@ def _augmentation(cfg: CfgNode) -> Iterator[str]:
     mixup = cfg.MIXUP
     if cfg.AUG.BACKGROUND_PROB and not cfg.AUG.ENABLE:
         yield f"AUG.BACKGROUND_PROB {cfg.AUG.BACKGROUND_PROB:g} needs AUG.ENABLE True, or write 0"
+    if cfg.AUG.FUSED and cfg.DATA.ANTIALIAS:
+        yield (
+            "AUG.FUSED samples training clips at single places, DATA.ANTIALIAS averages what a pixel covers: write "
+            "AUG.FUSED False, or DATA.ANTIALIAS False where clips are not made several times smaller"
+        )
     if cfg.AUG.NUM_SAMPLE > 1 and not cfg.AUG.ENABLE:
         yield f"AUG.NUM_SAMPLE {cfg.AUG.NUM_SAMPLE} needs AUG.ENABLE True, or write AUG.NUM_SAMPLE 1"
     if not mixup.ENABLE:
@@ -302,8 +309,6 @@ def _optimizer(cfg: CfgNode) -> Iterator[str]:
 
 def _stages(cfg: CfgNode) -> Iterator[str]:
     family, ratio = cfg.UNIFORMER, cfg.UNIFORMER.MLP_RATIO
-    if cfg.MODEL.USE_CHECKPOINT and (len(cfg.MODEL.CHECKPOINT_NUM) != 4 or min(cfg.MODEL.CHECKPOINT_NUM) < 0):
-        yield f"MODEL.CHECKPOINT_NUM is {cfg.MODEL.CHECKPOINT_NUM}; it must be four numbers, 0 or more"
     if not cfg.MODEL.MODEL_NAME.lower().startswith("uniformer"):
         return
     for key in ("DATA.TRAIN_CROP_SIZE", "DATA.TEST_CROP_SIZE"):
@@ -319,6 +324,25 @@ def _stages(cfg: CfgNode) -> Iterator[str]:
         yield (
             f"UNIFORMER.HEAD_DIM {family.HEAD_DIM} must divide the widths of stages 3 and 4, "
             f"UNIFORMER.EMBED_DIM {family.EMBED_DIM[2:4]}"
+        )
+
+
+def _recomputation(cfg: CfgNode) -> Iterator[str]:
+    model = cfg.MODEL
+    how, counts = model.CHECKPOINT, model.CHECKPOINT_NUM
+    if (how == "list" or model.USE_CHECKPOINT) and (len(counts) != 4 or min(counts) < 0):
+        yield f"MODEL.CHECKPOINT_NUM is {counts}; it must be four numbers, 0 or more"
+    elif how == "list" and not any(counts):
+        yield (
+            f"MODEL.CHECKPOINT list recomputes what MODEL.CHECKPOINT_NUM {counts} says, which is nothing: write "
+            "numbers, such as [0, 0, 4, 0], or MODEL.CHECKPOINT none"
+        )
+    if how == "none" and model.USE_CHECKPOINT:
+        yield "MODEL.CHECKPOINT none contradicts USE_CHECKPOINT True: write USE_CHECKPOINT False, or CHECKPOINT list"
+    if model.CHECKPOINT_GB > 0 and how != "auto":
+        yield (
+            f"MODEL.CHECKPOINT_GB {model.CHECKPOINT_GB:g} is for MODEL.CHECKPOINT auto, not {how!r}: write auto, or "
+            "CHECKPOINT_GB 0"
         )
 
 
@@ -364,5 +388,6 @@ RULES = (
     _schedule,
     _optimizer,
     _stages,
+    _recomputation,
     _light,
 )

@@ -209,6 +209,9 @@ def _augmentation(cfg: CfgNode) -> None:
     # magnitude, operations that grow with it; "": off
     cfg.AUG.AA_TYPE = "rand-m9-mstd0.5-inc1"
     cfg.AUG.INTERPOLATION = "bicubic"  # bicubic | bilinear | random, of its geometric operations
+    # Crop, resize, flip and the geometric operations after the last other one as one bilinear sampling of the frames,
+    # where that saves steps: the same draws, less time, one blur instead of several. Not with DATA.ANTIALIAS (here)
+    cfg.AUG.FUSED = False
     cfg.AUG.COLOR_JITTER = 0.4  # without effect on video; in the published files
     cfg.AUG.RE_PROB = 0.25  # random erasing: probability per clip
     cfg.AUG.RE_MODE = "pixel"  # pixel (noise) | rand (one colour a frame) | const (grey)
@@ -240,6 +243,12 @@ def _model(cfg: CfgNode) -> None:
     cfg.MODEL.DROPOUT_RATE = 0.5  # without effect on UniFormer, see UNIFORMER.HEAD_DROPOUT_RATE
     cfg.MODEL.USE_CHECKPOINT = False  # recompute activations in the backward pass: less memory, more time
     cfg.MODEL.CHECKPOINT_NUM = [0, 0, 0, 0]  # in the first n blocks of each stage
+    # none | list | auto; "": list with USE_CHECKPOINT, else none. list: as CHECKPOINT_NUM says. auto: as few blocks as
+    # let a training step fit into CHECKPOINT_GB; what is computed stays the same to the bit (here)
+    cfg.MODEL.CHECKPOINT = ""
+    # GiB that weights, gradients, optimizer state and activations may take in each process, for auto; 0: what is free
+    # on its GPU, or its share of what is free on the machine, but for a tenth (here)
+    cfg.MODEL.CHECKPOINT_GB = 0.0
     # Exact formulations of the costly layers, for all of a kind; auto: the fastest for each shape, measured once and
     # kept in checkpoints (here). auto | native | channels_last | folded | summed
     cfg.MODEL.DWCONV = "auto"

@@ -32,6 +32,7 @@ def _translate(cfg: yacs.config.CfgNode) -> Iterator[str]:
     yield from _clipping(cfg)
     yield from _rates(cfg)
     yield from _surplus(cfg)
+    yield from _recomputation(cfg)
     if cfg.DIST_BACKEND == "nccl" and cfg.NUM_GPUS == 0:
         cfg.DIST_BACKEND = "gloo"
         yield "DIST_BACKEND nccl needs GPUs; with NUM_GPUS 0 it means gloo"
@@ -97,6 +98,12 @@ def _rates(cfg: yacs.config.CfgNode) -> Iterator[str]:
             "SOLVER.BASE_LR_SCALE_NUM_SHARDS adds nothing: rates follow the videos of a step over "
             f"SOLVER.REFERENCE_BATCH {solver.REFERENCE_BATCH}, which count the shards (SOLVER.SCALE_LR)"
         )
+
+
+def _recomputation(cfg: yacs.config.CfgNode) -> Iterator[str]:
+    model = cfg.MODEL
+    if model.CHECKPOINT == "auto" and any(model.CHECKPOINT_NUM):
+        yield f"MODEL.CHECKPOINT_NUM {model.CHECKPOINT_NUM} has no effect: with MODEL.CHECKPOINT auto memory decides"
 
 
 def _surplus(cfg: yacs.config.CfgNode) -> Iterator[str]:

@@ -339,6 +339,7 @@ def _train_views(cfg) -> TrainViews:
         colour_strengths=tuple(data.SSL_COLOR_BRI_CON_SAT) if data.SSL_COLOR_JITTER else None,
         random_flip=data.RANDOM_FLIP,
         antialias=data.ANTIALIAS,
+        fused=aug.FUSED,
         erase_probability=aug.RE_PROB if aug.ENABLE else 0.0,
         erase_count=aug.RE_COUNT,
     )

@@ -63,13 +63,14 @@ def seen_through(matrix: Matrix, box: Box, height: int, width: int) -> Box:
     a, b, c, d, e, f = matrix
     top, left, box_height, box_width = box
     corners = [(x, y) for x in (left, left + box_width) for y in (top, top + box_height)]
-    rows, num_rows = _reached([d * x + e * y + f for x, y in corners], height)
-    columns, num_columns = _reached([a * x + b * y + c for x, y in corners], width)
+    rows, num_rows = reached([d * x + e * y + f for x, y in corners], height)
+    columns, num_columns = reached([a * x + b * y + c for x, y in corners], width)
     return rows, columns, num_rows, num_columns
 
 
-def _reached(places: list[float], size: int) -> tuple[int, int]:
-    """First pixel and number of pixels in 0..size - 1 from the least place to the greatest; the nearest if none is."""
+def reached(places: list[float], size: int) -> tuple[int, int]:
+    """First pixel and number of pixels in 0..size - 1 from the least place to the greatest, with those that a filter
+    may look at beside them; the nearest if none is."""
     first = min(max(math.floor(min(places)) - _REACH, 0), size - 1)
     return first, min(max(math.ceil(max(places)) + _REACH, first + 1), size) - first
 

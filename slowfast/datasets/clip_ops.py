@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from slowfast.datasets import clip_geometry
+from slowfast.datasets import clip_geometry, clip_sampling
 from slowfast.datasets.transforms import Box, crop
 
 
@@ -50,6 +50,29 @@ def apply_operations(clip: Tensor, operations: Sequence[Operation], box: Box | N
     for operation, source, target in zip(operations, boxes, boxes[1:], strict=False):
         part = _apply(operation, part, source, target, size)
     return part
+
+
+def ends_in_geometry(operations: Sequence[Operation]) -> bool:
+    """Whether the last operation moves pixels alone: rotation, shear or shift."""
+    return bool(operations) and operations[-1].name in clip_geometry.MATRICES
+
+
+def apply_and_sample(
+    clip: Tensor, operations: Sequence[Operation], grid: clip_sampling.Grid, mirrored: bool = False
+) -> Tensor:
+    """What the grid shows of the clip after the operations, uint8 (T, height, width, 3); mirrored: right to left.
+
+    The rotations, shears and shifts at the end of the operations become part of the sampling. Those with another
+    operation behind them do not: it takes statistics of the whole frame, looks at neighbours or changes values, and
+    must see what they made of the frame, grey included. See `clip_sampling` for how far this is from step by step.
+    """
+    height, width = clip.shape[1:3]
+    before, at_end = list(operations), []
+    while ends_in_geometry(before):
+        at_end.insert(0, _matrix(before.pop(), height, width))
+    places = clip_sampling.look_up(grid.mirrored() if mirrored else grid, at_end, height, width)
+    box = places.box(height, width)
+    return clip_sampling.sample(apply_operations(clip, before, box), box, places)
 
 
 def _needed(operation: Operation, box: Box, height: int, width: int) -> Box:

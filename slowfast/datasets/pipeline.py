@@ -2,7 +2,8 @@
 
 In a loader worker, on uint8 frames: RandAugment at decoded size, crop, resize, flip. On the device, on floats:
 scale to 0..1, normalise, erase, channel order. Normalising after resizing equals the published order (the resize
-is linear and its weights sum to one) up to the rounding to uint8 in between, at most half a grey level.
+is linear and its weights sum to one) up to the rounding to uint8 in between, at most half a grey level. Fused, these
+steps are one sampling of the frames; what is drawn at random is the same.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from slowfast.datasets import augment, rand_augment, sampling, transforms
-from slowfast.datasets.clip_ops import Operation, apply_operations
+from slowfast.datasets import augment, clip_sampling, rand_augment, sampling, transforms
+from slowfast.datasets.clip_ops import Operation, apply_and_sample, apply_operations, ends_in_geometry
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,18 @@ def empty_views(num_frames: int, crop_size: int) -> Views:
     return Views.of(torch.zeros((0, num_frames, crop_size, crop_size, 3), dtype=torch.uint8))
 
 
+Cut = augment.JitteredCrop | list[transforms.Box]
+"""What a training clip is cut to: resized, then cropped; or the boxes to resize, one for all frames or one for each."""
+
+
 @dataclass(frozen=True)
 class TrainViews:
     """Augmented copies of one training clip: RandAugment, crop, resize, colours, flip, boxes to erase.
 
     With ``area`` and ``aspect`` the crop is a random resized crop (or two, moving from the first to the second,
     with ``motion_shift``); without them the short side is jittered within ``jitter`` and a random crop is cut.
+    ``fused``: the same draws, but crop, resize, flip and the geometric operations right before them are one sampling,
+    not antialiased, where that saves steps.
     """
 
     crop_size: int
@@ -73,6 +80,7 @@ class TrainViews:
     colour_strengths: tuple[float, float, float] | None = None
     random_flip: bool = True
     antialias: bool = False
+    fused: bool = False
     erase_probability: float = 0.0
     erase_count: int = 1
 
@@ -83,32 +91,54 @@ class TrainViews:
 
     def _copy(self, clip: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
         operations = rand_augment.draw_rand_augment(self.policy, rng) if self.policy is not None else []
-        clip = self._augment_and_crop(clip, operations, rng)
+        cut = self._draw_cut(*clip.shape[:3], rng)
+        colours = None
         if self.colour_strengths is not None:
-            clip = transforms.jitter_colours(clip, *augment.draw_colour_jitter(self.colour_strengths, rng))
-        if self.random_flip and augment.draw_flip(rng):
-            clip = transforms.flip(clip)
+            colours = augment.draw_colour_jitter(self.colour_strengths, rng)
+        mirrored = self.random_flip and augment.draw_flip(rng)
         size = self.crop_size
-        return clip, augment.draw_erase_boxes(size, size, self.erase_probability, self.erase_count, rng)
+        erase_boxes = augment.draw_erase_boxes(size, size, self.erase_probability, self.erase_count, rng)
+        at_once = self.fused and self._saves_steps(operations, cut)
+        if at_once:
+            grid = self._grid(cut, *clip.shape[1:3])
+            clip = apply_and_sample(clip, operations, grid, mirrored)
+        else:
+            clip = self._augment_and_cut(clip, operations, cut)
+        if colours is not None:
+            clip = transforms.jitter_colours(clip, *colours)
+        if mirrored and not at_once:
+            clip = transforms.flip(clip)
+        return clip, erase_boxes
 
-    def _augment_and_crop(
-        self, clip: torch.Tensor, operations: Sequence[Operation], rng: np.random.Generator
-    ) -> torch.Tensor:
-        num_frames, height, width, _ = clip.shape
+    def _draw_cut(self, num_frames: int, height: int, width: int, rng: np.random.Generator) -> Cut:
         if self.area is None:
-            jittered = augment.draw_jittered_crop(
+            return augment.draw_jittered_crop(
                 height, width, *self.jitter, self.crop_size, self.inverse_jitter, rng
             )
-            clip = apply_operations(clip, operations)
-            resized = transforms.resize(clip, jittered.height, jittered.width, self.antialias)
-            return transforms.crop(resized, jittered.box)
         if self.motion_shift:
             boxes = augment.draw_moving_crop_boxes(height, width, self.area, self.aspect, num_frames, rng)
+            return [tuple(box) for box in boxes.tolist()]
+        return [augment.draw_resized_crop_box(height, width, self.area, self.aspect, rng)]
+
+    def _augment_and_cut(self, clip: torch.Tensor, operations: Sequence[Operation], cut: Cut) -> torch.Tensor:
+        if isinstance(cut, augment.JitteredCrop):
             clip = apply_operations(clip, operations)
-            return transforms.crop_and_resize_moving(clip, boxes, self.crop_size, self.antialias)
-        box = augment.draw_resized_crop_box(height, width, self.area, self.aspect, rng)
-        clip = apply_operations(clip, operations, box)  # of which the rest would be thrown away
+            resized = transforms.resize(clip, cut.height, cut.width, self.antialias)
+            return transforms.crop(resized, cut.box)
+        if self.motion_shift:
+            clip = apply_operations(clip, operations)
+            return transforms.crop_and_resize_moving(clip, cut, self.crop_size, self.antialias)
+        clip = apply_operations(clip, operations, cut[0])  # of which the rest would be thrown away
         return transforms.resize(clip, self.crop_size, self.crop_size, self.antialias)
+
+    def _saves_steps(self, operations: Sequence[Operation], cut: Cut) -> bool:
+        """Whether one sampling does the work of several steps: a crop that is resized alone is one step already."""
+        return ends_in_geometry(operations) or isinstance(cut, augment.JitteredCrop)
+
+    def _grid(self, cut: Cut, height: int, width: int) -> clip_sampling.Grid:
+        if isinstance(cut, augment.JitteredCrop):
+            return clip_sampling.grid_of_resized_crop(height, width, *cut)
+        return clip_sampling.grid_of_boxes(cut, self.crop_size)
 
 
 @dataclass(frozen=True)

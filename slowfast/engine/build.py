@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from slowfast.datasets.build import build_device_stage, videos_per_step, views_per_batch
-from slowfast.engine import evaluator, operators, precision, schedule
+from slowfast.engine import evaluator, memory, operators, precision, schedule
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.guard import NonFiniteGuard
 from slowfast.engine.session import Session
@@ -97,13 +97,11 @@ def build_step(cfg, device: torch.device, model: nn.Module) -> TrainStep:
 
 def choose_operators(cfg, session: Session, model: nn.Module, saved: tuning.Plan, *modes: str) -> tuning.Plan:
     """Set the ways of the model's operators for `modes`, train and eval, and return them; see engine.operators."""
-    device, processes = session.device, max(1, cfg.NUM_GPUS)
-    clips = {"train": cfg.TRAIN.BATCH_SIZE // processes * cfg.AUG.NUM_SAMPLE, "eval": views_per_batch(cfg)}
-    sides = {"train": cfg.DATA.TRAIN_CROP_SIZE, "eval": cfg.DATA.TEST_CROP_SIZE}
+    device = session.device
     precisions = {"train": cfg.TRAIN.MIXED_PRECISION, "eval": cfg.TEST.MIXED_PRECISION}
     passes = [
         operators.Pass(
-            (clips[mode], cfg.DATA.INPUT_CHANNEL_NUM[0], cfg.DATA.NUM_FRAMES, sides[mode], sides[mode]),
+            _clips(cfg, mode),
             precision.resolve(precisions[mode], device) or torch.float32,
             training=mode == "train",
         )
@@ -112,6 +110,25 @@ def choose_operators(cfg, session: Session, model: nn.Module, saved: tuning.Plan
     forced = {"depthwise": cfg.MODEL.DWCONV, "linear": cfg.MODEL.LINEAR, "attention": cfg.MODEL.ATTENTION}
     machine = {"torch": session.facts["versions"]["torch"], **session.facts["hardware"]}
     return operators.choose(model, passes, device, session.log, saved=saved, forced=forced, machine=machine)
+
+
+def choose_recomputation(cfg, session: Session, step: TrainStep) -> None:
+    """With MODEL.CHECKPOINT auto set which blocks are recomputed, once the operators are; see engine.memory."""
+    if cfg.MODEL.CHECKPOINT == "auto":
+        wanted = cfg.MODEL.CHECKPOINT_GB
+        memory.choose(
+            step.model, step.optimizer, _clips(cfg, "train"), step.dtype, session.device, session.log, wanted
+        )
+
+
+def _clips(cfg, mode: str) -> tuple[int, ...]:
+    """Shape (B, C, T, H, W) of the clips that go through the model of one process at once."""
+    if mode == "train":
+        clips = cfg.TRAIN.BATCH_SIZE // max(1, cfg.NUM_GPUS) * cfg.AUG.NUM_SAMPLE
+        side = cfg.DATA.TRAIN_CROP_SIZE
+    else:
+        clips, side = views_per_batch(cfg), cfg.DATA.TEST_CROP_SIZE
+    return clips, cfg.DATA.INPUT_CHANNEL_NUM[0], cfg.DATA.NUM_FRAMES, side, side
 
 
 def _optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:

@@ -109,6 +109,19 @@ def _start_momentum(sgd: torch.optim.SGD) -> None:
                 sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Bytes that momenta take once a step was made: two for each parameter of adam and adamw, else those there are."""
+    if isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
+        return 2 * sum(value.nbytes for group in optimizer.param_groups for value in group["params"])
+    return state_bytes_now(optimizer)
+
+
+def state_bytes_now(optimizer: torch.optim.Optimizer) -> int:
+    """Bytes of the state that there is already."""
+    values = (value for state in optimizer.state.values() for value in state.values())
+    return sum(value.nbytes for value in values if isinstance(value, torch.Tensor))
+
+
 def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any], source: str) -> None:
     """Take over the state (momenta, steps) that a checkpoint holds, not its settings: those are the config's.
 

@@ -18,6 +18,7 @@ from slowfast.engine.bad_videos import BadVideos
 from slowfast.engine.build import (
     build_step,
     choose_operators,
+    choose_recomputation,
     describe_rate,
     evaluate,
     learning_rate,
@@ -71,6 +72,7 @@ def train(cfg) -> dict:
     progress = _start(cfg, session, model, step, getattr(loader.dataset, "class_names", None))
     modes = ("train", "eval") if cfg.TRAIN.EVAL_PERIOD else ("train",)
     progress.operators = choose_operators(cfg, session, model, progress.operators, *modes)
+    choose_recomputation(cfg, session, step)
     session.keep_config(cfg.dump())
     recorder = session.recorder(tensorboard_dir(cfg))
     board = monitor.TrainMonitor(

@@ -1,5 +1,6 @@
 """From the config to a model: the only file of this package that reads cfg."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -67,8 +68,14 @@ def _shared(cfg: CfgNode) -> dict[str, Any]:
         drop_path=family.DROP_DEPTH_RATE,
         head_dropout=family.HEAD_DROPOUT_RATE,
         std=family.STD,
-        checkpoint=model.CHECKPOINT_NUM if model.USE_CHECKPOINT else (0, 0, 0, 0),
+        checkpoint=_checkpoint(cfg),
     )
+
+
+def _checkpoint(cfg: CfgNode) -> Sequence[int]:
+    """Blocks to recompute; none for MODEL.CHECKPOINT auto, which training decides."""
+    how = cfg.MODEL.CHECKPOINT or ("list" if cfg.MODEL.USE_CHECKPOINT else "none")
+    return cfg.MODEL.CHECKPOINT_NUM if how == "list" else (0,) * uniformer.NUM_STAGES
 
 
 def build_model(cfg: CfgNode) -> nn.Module:

@@ -23,6 +23,23 @@ def count(model: nn.Module, shape: Sequence[int]) -> dict[str, int]:
     GELU, softmax and means count 0. The totals equal those of fvcore's counter on the published code. Only
     shapes are followed, on a copy without values, so it is quick at any size and leaves the model alone.
     """
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "macs": _counted(model, shape).get_total_flops() // FLOPS_PER_MAC,
+    }
+
+
+def by_module(model: nn.Module, shape: Sequence[int]) -> dict[str, int]:
+    """The multiply-accumulates of `count`, by name of the module that was called for them; 0 for all others."""
+    found = _counted(model, shape).get_flop_counts()
+    return {
+        name: sum(found.get(f"{type(model).__name__}.{name}", {}).values()) // FLOPS_PER_MAC
+        for name, _ in model.named_modules()
+        if name
+    }
+
+
+def _counted(model: nn.Module, shape: Sequence[int]) -> FlopCounterMode:
     shadow = copy.deepcopy(model).to("meta").eval().requires_grad_(False)
     norms = {
         torch.ops.aten.native_layer_norm: _norm_flops(LAYER_NORM_MACS),
@@ -30,10 +47,7 @@ def count(model: nn.Module, shape: Sequence[int]) -> dict[str, int]:
     }
     with FlopCounterMode(display=False, custom_mapping=norms) as counter:
         shadow(torch.empty(tuple(shape), device="meta"))
-    return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "macs": counter.get_total_flops() // FLOPS_PER_MAC,
-    }
+    return counter
 
 
 def _norm_flops(macs_per_element: int) -> Any:

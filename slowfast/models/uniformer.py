@@ -41,8 +41,17 @@ class UniformerBase(nn.Module):
 
     def __init__(self, in_channels: int, checkpoint: Sequence[int]) -> None:
         super().__init__()
-        check_stages(checkpoint=checkpoint)
         self.in_channels = in_channels
+        self.recompute(checkpoint)
+
+    def recompute(self, checkpoint: Sequence[int]) -> None:
+        """Recompute the first blocks of each stage in backward, this many; the values computed stay the same.
+
+        Raises ValueError unless there is a number of 0 or more for each stage.
+        """
+        check_stages(checkpoint=checkpoint)
+        if min(checkpoint) < 0:
+            raise ValueError(f"checkpoint must be numbers of blocks, 0 or more, got {list(checkpoint)}")
         self.checkpoint = tuple(checkpoint)
 
     def add_patch_embeds(self, stem: nn.Module, embed_dim: Sequence[int], std: bool) -> None:

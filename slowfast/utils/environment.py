@@ -89,13 +89,33 @@ def gpu_memory_peak() -> str:
 
 def memory_use() -> str:
     """Memory of the machine, used and total, such as `3.21/16.00G`; `unknown` outside Linux."""
+    memory = _memory_of_machine()
+    if memory is None:
+        return "unknown"
+    total, free = (value / _GIB for value in memory)
+    return f"{total - free:.2f}/{total:.2f}G"
+
+
+def free_memory(device: torch.device, processes_on_host: int) -> int | None:
+    """Bytes that tensors of this process may still take on its device; None where that is not known.
+
+    On a GPU what is free and what torch holds in reserve; else an equal share of what the machine has available.
+    """
+    if device.type == "cuda":
+        reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserve
+    memory = _memory_of_machine()
+    return None if memory is None else memory[1] // processes_on_host
+
+
+def _memory_of_machine() -> tuple[int, int] | None:
+    """Bytes in all and bytes available; None outside Linux."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
-        return "unknown"
+        return None
     kibibytes = {name: int(rest.split()[0]) for name, rest in (line.split(":", 1) for line in lines)}
-    total, free = (kibibytes[name] * 1024 / _GIB for name in ("MemTotal", "MemAvailable"))
-    return f"{total - free:.2f}/{total:.2f}G"
+    return 1024 * kibibytes["MemTotal"], 1024 * kibibytes["MemAvailable"]
 
 
 def _version(package: str) -> str | None:

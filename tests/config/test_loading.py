@@ -178,6 +178,17 @@ def test_nccl_without_a_gpu_means_gloo(tmp_path):
     assert cfg.DIST_BACKEND == "nccl" and notes == [RESUME_NOTE]
 
 
+def test_a_list_of_blocks_beside_auto_is_told_to_be_idle(tmp_path):
+    published = ("MODEL.USE_CHECKPOINT", True, "MODEL.CHECKPOINT_NUM", [0, 0, 4, 0])
+    cfg, notes = notes_of(tmp_path, *published, "MODEL.CHECKPOINT", "auto")
+    assert cfg.MODEL.CHECKPOINT == "auto"
+    assert (
+        "MODEL.CHECKPOINT_NUM [0, 0, 4, 0] has no effect: with MODEL.CHECKPOINT auto memory decides" in notes
+    )
+    _, notes = notes_of(tmp_path, *published)
+    assert notes == [RESUME_NOTE]
+
+
 def test_pruning_rules_for_more_blocks_than_there_are_are_cut_with_a_note(tmp_path):
     xxs = ("MODEL.MODEL_NAME", "Uniformer_light", "UNIFORMER.DEPTH", [2, 5, 8, 2])
     cfg, notes = notes_of(tmp_path, *xxs)

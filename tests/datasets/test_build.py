@@ -131,6 +131,15 @@ def test_validation_is_one_centre_view_whatever_the_test_keys_say(folders, name)
         assert torch.equal(first, build_dataset(single, "test")[0, video].views.clips)
 
 
+def test_fused_training_clips_are_those_of_the_steps_within_a_grey_level(folders):
+    """Without RandAugment: the same resized frame, of which the crop alone is computed."""
+    steps, fused = (
+        build_dataset(config("ssv1", folders, AUG__FUSED=fused), "train")[0, 1].views.clips
+        for fused in (False, True)
+    )
+    assert (steps.int() - fused.int()).abs().max() == 1  # not 0: it was another way
+
+
 def test_training_on_folders_draws_by_segment_or_by_clip(folders):
     for name, rule in (("ssv1", "segments"), ("hmdb51", "dense")):
         dataset = build_dataset(config(name, folders), "train")

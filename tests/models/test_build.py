@@ -39,6 +39,7 @@ def config(**changes: object) -> SimpleNamespace:
         "NUM_CLASSES": 400,
         "USE_CHECKPOINT": False,
         "CHECKPOINT_NUM": [0, 0, 4, 0],
+        "CHECKPOINT": "",
     }
     family |= {key: value for key, value in changes.items() if key in family}
     model |= {key: value for key, value in changes.items() if key in model}
@@ -115,6 +116,12 @@ def test_light_names_are_arguments_of_one_class(name: str, fp32: bool, layer_sca
 def test_gradient_checkpointing_needs_its_switch() -> None:
     assert build_model(config()).checkpoint == (0, 0, 0, 0)
     assert build_model(config(USE_CHECKPOINT=True)).checkpoint == (0, 0, 4, 0)
+    assert build_model(config(CHECKPOINT="list")).checkpoint == (0, 0, 4, 0)
+
+
+@pytest.mark.parametrize("how", ["none", "auto"])
+def test_training_decides_what_auto_recomputes(how: str) -> None:
+    assert build_model(config(CHECKPOINT=how)).checkpoint == (0, 0, 0, 0)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

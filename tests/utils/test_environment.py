@@ -108,3 +108,21 @@ def test_freed_memory_is_kept() -> None:
         for word in ("keep", "leave")
     }
     assert faults["keep"] < 0.1 * faults["leave"], faults
+
+
+def test_free_memory_is_shared_by_the_processes_of_a_machine(tmp_path, monkeypatch):
+    said = tmp_path / "meminfo"
+    said.write_text("MemTotal:       4194304 kB\nMemFree:  1 kB\nMemAvailable:    3145728 kB\n")
+    monkeypatch.setattr(environment, "Path", lambda name: said if name == "/proc/meminfo" else None)
+    assert environment.free_memory(torch.device("cpu"), 1) == 3 * 2**30
+    assert environment.free_memory(torch.device("cpu"), 4) == 3 * 2**28
+    assert environment.memory_use() == "1.00/4.00G"
+    said.unlink()
+    assert environment.free_memory(torch.device("cpu"), 1) is None
+    assert environment.memory_use() == "unknown"
+
+
+def test_what_torch_holds_in_reserve_on_a_gpu_is_free_too(monkeypatch):
+    for name, value in (("mem_get_info", (100, 1000)), ("memory_reserved", 50), ("memory_allocated", 30)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert environment.free_memory(torch.device("cuda", 0), 8) == 100 + 50 - 30
