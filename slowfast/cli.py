@@ -2,6 +2,7 @@
 
 ``slowfast reproduce RECIPE --checkpoint FILE KEY VALUE ...`` compares with a published figure, like tools/reproduce.py.
 ``slowfast benchmark WHAT`` measures ours beside the plain formulation, like tools/benchmark.py.
+``slowfast check LIST`` decodes every video of a list and names those that fail, like tools/check_data.py.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from slowfast import __version__
@@ -24,7 +26,7 @@ EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PAT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: that of `exit_status`, or 1 for a figure that was not reproduced."""
+    """Run a command; return its exit status: that of `exit_status`, or 1 for a figure not reproduced or bad videos."""
     parser = _parser()
     args, opts = parser.parse_known_args(sys.argv[1:] if argv is None else list(argv))
     opts = [word for word in opts if word != "--opts"]
@@ -105,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     benchmarking.add_arguments(benchmark)
     benchmark.set_defaults(command=benchmarking.run)
+    _add_check(commands)
     for command in (run, reproduce):
         command.add_argument("--shard_id", metavar="N", help="number of this machine, from 0 (sets SHARD_ID)")
         command.add_argument("--num_shards", metavar="N", help="number of machines (sets NUM_SHARDS)")
@@ -115,6 +118,82 @@ def _parser() -> argparse.ArgumentParser:
             help="where machines meet: tcp://HOST:PORT of the first, or file:///PATH that all see (%(default)s)",
         )
     return parser
+
+
+def _add_check(commands) -> None:
+    check = commands.add_parser(
+        "check",
+        help="decode every video of a list and name those that fail",
+        description="Decode the frames that training may take of every video of a list, each in a process that may "
+        "crash, hang or run out of memory. Writes good.csv (lines of the list), bad.csv (path, label, reason) and "
+        "coverage.csv (videos per class). A check that was stopped goes on where it was; videos that changed are "
+        "checked anew. Exit status: 0 all videos are good, 1 some are not, 2 the check cannot be done, 130 stopped.",
+        usage="%(prog)s LIST [--media PREFIX] [--cfg FILE] [options] [KEY VALUE ...]",
+        epilog="KEY VALUE pairs change keys of the recipe. "
+        "example: slowfast check lists/train.csv --media /videos --jobs 16",
+        allow_abbrev=False,
+    )
+    check.add_argument("list", type=Path, metavar="LIST", help="a list of video files or folders of frames")
+    check.add_argument(
+        "--media", metavar="PREFIX", default="", help="folder of the videos, or a pattern of tar shards"
+    )
+    check.add_argument(
+        "--classes", metavar="FILE", default="", help="class names in order (classes.txt beside LIST)"
+    )
+    check.add_argument(
+        "--cfg", metavar="FILE", help="a recipe: how its data set reads lists, and what a clip is"
+    )
+    check.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of this check (LIST without suffix + _check)"
+    )
+    check.add_argument("--jobs", type=int, metavar="N", help="processes that decode (one for each core)")
+    check.add_argument(
+        "--seconds", type=float, default=30, metavar="S", help="time limit for a video (%(default)g)"
+    )
+    check.add_argument(
+        "--memory-gb",
+        type=float,
+        default=2,
+        metavar="GB",
+        help="memory for a video, with the frames of a clip (%(default)g; held on Linux)",
+    )
+    check.add_argument(
+        "--frames",
+        choices=("all", "clip"),
+        default="all",
+        help="all: every frame, since clips may start anywhere; clip: those of one clip in the middle, which is "
+        "quicker and misses damage elsewhere (%(default)s)",
+    )
+    check.add_argument(
+        "--keep-damaged",
+        action="store_true",
+        help="into good.csv also what decodes but has fewer frames than its header promises: training uses it",
+    )
+    check.set_defaults(command=_check)
+
+
+def _check(args: argparse.Namespace, opts: list[str]) -> int:
+    from slowfast.engine.check_data import check_data
+    from slowfast.utils import environment
+    from slowfast.utils.isolation import Limits
+
+    if opts and not args.cfg:
+        raise ValueError(
+            f"{' '.join(opts)}: settings are those of a recipe; give it with --cfg, or leave them out"
+        )
+    given = {"DATA.PATH_PREFIX": args.media, "DATA.CLASS_NAMES_PATH": args.classes}
+    ours = [word for key, value in given.items() if value for word in (key, value)]
+    return check_data(
+        args.list,
+        load_cfg(args.cfg, [*opts, *ours]) if args.cfg else None,
+        media=args.media,
+        classes=args.classes,
+        out=args.out,
+        jobs=environment.num_cores() if args.jobs is None else args.jobs,
+        limits=Limits(args.seconds, args.memory_gb),
+        frames=args.frames,
+        keep_damaged=args.keep_damaged,
+    )
 
 
 def _run(args: argparse.Namespace, opts: list[str]) -> int:

@@ -157,6 +157,7 @@ def test_only_the_edge_reads_the_config():
         "slowfast.datasets.build",
         "slowfast.models.build",
         "slowfast.engine.build",
+        "slowfast.engine.check_data",
         "slowfast.engine.reproduce",
         "slowfast.engine.test",
         "slowfast.engine.train",
@@ -241,6 +242,7 @@ def test_stories_and_tools_add_little_to_the_import_of_torch():
 def test_workers_of_a_preparation_do_without_torch():
     """One of them runs for each processor, and each would take its 300 MB."""
     modules = [f"slowfast.datasets.preparation.{name}" for name in ("prepare", "sharding")]
+    modules += ["slowfast.datasets.checking.decoding", "slowfast.utils.isolation", "slowfast.cli"]
     code = f"import sys, {', '.join(modules)}\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -303,7 +305,10 @@ def test_functions_and_files_stay_short():
 @pytest.mark.skipif(os.name == "nt", reason="files have no executable bit there")
 @pytest.mark.parametrize(
     "name",
-    [".ci/run", "tools/make_tables.py", "tools/prepare_data.py", "tools/reproduce.py", "tools/run_net.py"],
-)
+    [
+        ".ci/run", "tools/check_data.py", "tools/make_tables.py", "tools/prepare_data.py", "tools/reproduce.py",
+        "tools/run_net.py",
+    ],
+)  # fmt: skip
 def test_scripts_can_be_started(name):
     assert os.access(ROOT / name, os.X_OK)

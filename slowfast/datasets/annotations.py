@@ -113,7 +113,7 @@ def read_list(
     parser = _LineParser(path, cut, num_classes, multi_label)
     path_bytes, path_ends, labels, label_ends = bytearray(), array("q", [0]), array("i"), array("q", [0])
     frame_counts = array("i")
-    for number, line in _lines(path):
+    for number, line in list_lines(path):
         if frame_folders:
             line, count = parser.cut_frame_count(number, line)
             frame_counts.append(count)
@@ -145,9 +145,25 @@ def read_list(
 def lists_frame_folders(path: str | os.PathLike) -> bool:
     """Whether most of the first lines end in two numbers, as in `folder 54 0`. Raises as `read_list` does."""
     cut = _detect_separator(Path(path))
-    sample = [line.rpartition(cut) for _, line in itertools.islice(_lines(Path(path)), _DETECTION_LINES)]
+    sample = [line.rpartition(cut) for _, line in itertools.islice(list_lines(Path(path)), _DETECTION_LINES)]
     fitting = sum(_is_label(label.strip()) and _ends_in_count(rest, cut) for rest, _, label in sample)
     return 2 * fitting > len(sample)
+
+
+def list_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(line number from 1, line without outer white space) of every line that is not blank, one for each video.
+
+    Raises FileNotFoundError or ValueError for what is no text file in UTF-8 by its first bytes.
+    """
+    with open(_require_file(path, "video list"), "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if number == 1:
+                if line.startswith(_UTF16_MARKS):
+                    raise ValueError(f"{path}:1: the file is UTF-16; save it as UTF-8")
+                line = line.removeprefix(_BYTE_ORDER_MARK)
+            line = line.strip()
+            if line:
+                yield number, line
 
 
 def read_class_names(path: str | os.PathLike) -> list[str]:
@@ -272,22 +288,9 @@ class _LineParser:
         return ValueError(f"{self._path}:{number}: {reason}")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(line number from 1, line without outer white space) of every line that is not blank."""
-    with open(_require_file(path, "video list"), "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1:
-                if line.startswith(_UTF16_MARKS):
-                    raise ValueError(f"{path}:1: the file is UTF-16; save it as UTF-8")
-                line = line.removeprefix(_BYTE_ORDER_MARK)
-            line = line.strip()
-            if line:
-                yield number, line
-
-
 def _detect_separator(path: Path) -> bytes:
     """The separator that leaves a label at the end of most of the first lines; comma before tab and space."""
-    sample = [line for _, line in itertools.islice(_lines(path), _DETECTION_LINES)]
+    sample = [line for _, line in itertools.islice(list_lines(path), _DETECTION_LINES)]
     return max(_SEPARATORS, key=lambda separator: sum(_fits(line, separator) for line in sample))
 
 

@@ -10,10 +10,12 @@ from functools import partial
 from fvcore.common.registry import Registry
 
 from slowfast.datasets import annotations, rand_augment, sampling, shards
+from slowfast.datasets.checking.listing import Listing
+from slowfast.datasets.clip_sampler import ClipSampler
 from slowfast.datasets.frame_cache import FrameCache
 from slowfast.datasets.loader import EvalOrder, TrainOrder, VideoLoader, Workers, eval_group_size
 from slowfast.datasets.pipeline import DeviceStage, EvalViews, TrainViews, empty_views
-from slowfast.datasets.video_dataset import ClipSampler, FrameFolders, ShardFiles, VideoDataset, VideoFiles
+from slowfast.datasets.video_dataset import FrameFolders, ShardFiles, VideoDataset, VideoFiles
 from slowfast.utils import distributed, environment
 
 SPLITS = ("train", "val", "test")
@@ -159,19 +161,7 @@ def _listed_videos(cfg, split: str, name: str) -> VideoDataset:
     crop_size = data.TRAIN_CROP_SIZE if training else data.TEST_CROP_SIZE
     return VideoDataset(
         table=table,
-        sampler=ClipSampler(
-            num_frames=data.NUM_FRAMES,
-            sampling_rate=data.SAMPLING_RATE,
-            num_clips=num_clips,
-            rule=kind.rule,
-            use_offset=data.USE_OFFSET_SAMPLING or split == "val",
-            unit=data.SAMPLING_UNIT,
-            target_fps=data.TARGET_FPS,
-            jitter_fps=data.TRAIN_JITTER_FPS,
-            stretch=data.SPARSE_STRETCH,
-            frame_order=data.FRAME_ORDER,
-            other_counts=clip_counts(cfg)[1:] if split == "test" else (),
-        ),
+        sampler=_clip_sampler(cfg, split, kind, num_clips),
         make_views=_train_views(cfg) if training else _eval_views(cfg, num_crops),
         views_per_video=num_copies if training else num_clips * num_crops,
         empty_views=empty_views(data.NUM_FRAMES, crop_size),
@@ -181,6 +171,43 @@ def _listed_videos(cfg, split: str, name: str) -> VideoDataset:
         open_media=_open_media(cfg, table, kind),
         num_classes=cfg.MODEL.NUM_CLASSES,
         multi_label=data.MULTI_LABEL,
+        class_names=_class_names(cfg, os.path.dirname(path)),
+    )
+
+
+def _clip_sampler(cfg, split: str, kind: Kind, num_clips: int | None) -> ClipSampler:
+    data = cfg.DATA
+    return ClipSampler(
+        num_frames=data.NUM_FRAMES,
+        sampling_rate=data.SAMPLING_RATE,
+        num_clips=num_clips,
+        rule=kind.rule,
+        use_offset=data.USE_OFFSET_SAMPLING or split == "val",
+        unit=data.SAMPLING_UNIT,
+        target_fps=data.TARGET_FPS,
+        jitter_fps=data.TRAIN_JITTER_FPS,
+        stretch=data.SPARSE_STRETCH,
+        frame_order=data.FRAME_ORDER,
+        other_counts=clip_counts(cfg)[1:] if split == "test" else (),
+    )
+
+
+def build_listing(cfg, path: str) -> Listing:
+    """What is to be checked of any list that the data set of TRAIN.DATASET can read; clips are those of validation.
+
+    Raises ValueError for a data set that is registered from outside, and what reading the list raises.
+    """
+    name = cfg.TRAIN.DATASET
+    if name not in KINDS:
+        raise ValueError(
+            f"TRAIN.DATASET {name} is no data set of this package ({', '.join(KINDS)}), so its lists are not known "
+            "here: check the list without a recipe"
+        )
+    table = _read_list(cfg, path, name)
+    return Listing(
+        table=table,
+        clips=_clip_sampler(cfg, "val", KINDS[name], 1),
+        open_media=_open_as_they_are(cfg, table, KINDS[name]),
         class_names=_class_names(cfg, os.path.dirname(path)),
     )
 

@@ -22,13 +22,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 
 from slowfast.datasets.frames import UnreadableVideo
-from slowfast.datasets.tar_members import WRITE_PLAIN, plain_name, read_members
+from slowfast.datasets.tar_members import WRITE_PLAIN, plain_name, read_members, read_stored
 from slowfast.utils.atomic import replace_file
 from slowfast.utils.logging import get_logger
 
@@ -66,6 +65,10 @@ class ShardIndex:
 
     def read(self, name: str) -> bytes:
         """The video of this name, a leading ./ aside. Raises UnreadableVideo if it is not there."""
+        return read_stored(*self.locate(name))
+
+    def locate(self, name: str) -> tuple[str, int, int]:
+        """(shard, offset, size in bytes) of the video of this name. Raises UnreadableVideo if there is none."""
         wanted = plain_name(name)
         place = bisect_left(range(len(self)), wanted, key=self._name)
         if place == len(self) or self._name(place) != wanted:
@@ -73,16 +76,7 @@ class ShardIndex:
                 f"no such member in {self.pattern} ({len(self)} videos in {len(self.paths)} shards); "
                 f"a similar one is {self._similar(wanted, place).decode(errors='backslashreplace')}"
             )
-        path, size = self.paths[self.shards[place]], int(self.sizes[place])
-        try:
-            with open(path, "rb", buffering=0) as file:
-                file.seek(int(self.offsets[place]))
-                content = _read_all(file, size)
-        except OSError as error:
-            raise UnreadableVideo(f"shard {path} cannot be read ({error.strerror or error})") from error
-        if len(content) < size:
-            raise UnreadableVideo(f"shard {path} has become shorter since this run began")
-        return content
+        return self.paths[self.shards[place]], int(self.offsets[place]), int(self.sizes[place])
 
     def _name(self, place: int) -> bytes:
         return self.name_bytes[self.name_ends[place] : self.name_ends[place + 1]].numpy().tobytes()
@@ -237,12 +231,3 @@ def _split(pattern: str) -> tuple[str, str]:
 def _stamp(folder: str, path: str) -> Stamp:
     status = os.stat(path)
     return os.path.relpath(path, folder), status.st_size, status.st_mtime_ns
-
-
-def _read_all(file: BinaryIO, size: int) -> bytes:
-    """Up to `size` bytes: network disks may give less at a time than was asked for."""
-    pieces, left = [], size
-    while left and (piece := file.read(left)):
-        pieces.append(piece)
-        left -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -10,6 +10,8 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from slowfast.datasets.frames import UnreadableVideo
+
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _READ_AT_ONCE = 4096  # bytes; the default of some network disks is megabytes, for headers of 512 bytes
 WRITE_PLAIN = (
@@ -45,6 +47,19 @@ def read_members(path: str | os.PathLike) -> Iterator[Member]:
         except tarfile.TarError as error:
             raise ValueError(f"{path}: not a whole tar file ({error}); copy or write it again") from error
         _require_end(path, file, end, size)
+
+
+def read_stored(path: str | os.PathLike, offset: int, size: int) -> bytes:
+    """The bytes of a member. Raises UnreadableVideo if the shard cannot be read or ends before them."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            file.seek(offset)
+            content = _read_all(file, size)
+    except OSError as error:
+        raise UnreadableVideo(f"shard {path} cannot be read ({error.strerror or error})") from error
+    if len(content) < size:
+        raise UnreadableVideo(f"shard {path} has become shorter since this run began")
+    return content
 
 
 def plain_name(name: str) -> bytes:
@@ -90,3 +105,12 @@ def _require_end(path: str | os.PathLike, file: BinaryIO, end: int, size: int) -
         )
     if any(block):
         raise ValueError(f"{path}: damaged: byte {end} does not begin a member; copy or write it again")
+
+
+def _read_all(file: BinaryIO, size: int) -> bytes:
+    """Up to `size` bytes: network disks may give less at a time than was asked for."""
+    pieces, left = [], size
+    while left and (piece := file.read(left)):
+        pieces.append(piece)
+        left -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -13,7 +13,8 @@ from PIL import Image
 from slowfast.config import get_cfg
 from slowfast.datasets import shards
 from slowfast.datasets.build import KINDS, build_dataset, build_device_stage
-from slowfast.datasets.video_dataset import ClipSampler, FrameFolders, ShardFiles, VideoFiles
+from slowfast.datasets.clip_sampler import ClipSampler
+from slowfast.datasets.video_dataset import FrameFolders, ShardFiles, VideoFiles
 from slowfast.utils import distributed
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "sampling.json").read_text())

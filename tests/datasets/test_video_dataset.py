@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from slowfast.datasets import annotations, rand_augment
+from slowfast.datasets.clip_sampler import ClipSampler
 from slowfast.datasets.loader import TrainOrder, VideoLoader, Workers
 from slowfast.datasets.pipeline import EvalViews, TrainViews, empty_views
 from slowfast.datasets.synthetic import render_clip
-from slowfast.datasets.video_dataset import ClipSampler, VideoDataset
+from slowfast.datasets.video_dataset import VideoDataset
 from slowfast.datasets.video_writer import write_video
 
 NUM_VIDEOS = 6

@@ -134,14 +134,14 @@ def test_training_step_matches_the_reference(form: str, layout: torch.memory_for
 
 
 # How far bfloat16 may lie from reference values of float32, by form: evaluation logits by norm, loss, gradient norm of
-# all, gradient norms of each parameter over that of all, running statistics. All ways lie within two thirds of it; in
+# all, gradient norms of each parameter over that of all, running statistics. All ways lie within half of it; in
 # light models and evaluation other tokens are kept, for their scores are almost alike.
 HALF = {
-    "joint": (0.06, 0.01, 0.05, 0.02, 0.04),
-    "split": (0.12, 0.02, 0.12, 0.06, 0.1),
-    "std": (0.06, 0.02, 0.13, 0.08, 0.05),
-    "ckpt": (0.06, 0.01, 0.05, 0.02, 0.04),
-    "light": (0.4, 0.02, 0.12, 0.06, 0.1),
+    "joint": (0.09, 0.015, 0.08, 0.03, 0.06),
+    "split": (0.18, 0.03, 0.18, 0.09, 0.15),
+    "std": (0.09, 0.03, 0.2, 0.12, 0.08),
+    "ckpt": (0.09, 0.015, 0.08, 0.03, 0.06),
+    "light": (0.5, 0.03, 0.18, 0.09, 0.15),
 }
 SINGLE = (1e-4, 1e-5, 1e-5, 1e-5, 1e-4)
 EACH_WAY_ONCE = [

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,20 +136,20 @@ def write_lists(
         _write(folder / form.names[split], list_text(chosen, form.separator))
     write_class_names(folder, class_names)
     write_missing(folder, left_out)
-    _write(folder / "counts.csv", _csv(*counts_table(listed, left_out, class_names)))
+    _write(folder / "counts.csv", csv_text(*counts_table(listed, left_out, class_names)))
     return listed
 
 
 def write_missing(folder: Path, left_out: Sequence[LeftOut]) -> None:
     """missing.csv of (path, reason)."""
-    _write(folder / "missing.csv", _csv(["path", "reason"], [(item.path, item.reason) for item in left_out]))
+    _write(folder / "missing.csv", csv_text(["path", "reason"], [(item.path, item.reason) for item in left_out]))
 
 
 def write_damaged(folder: Path, damaged: Sequence[tuple[str, str]]) -> None:
     """damaged.csv of (path, reason): listed videos that end before their header says. Without any, there is no file."""
     path = folder / "damaged.csv"
     if damaged:
-        _write(path, _csv(["path", "reason"], damaged))
+        _write(path, csv_text(["path", "reason"], damaged))
     else:
         path.unlink(missing_ok=True)  # of an earlier preparation
 
@@ -173,7 +173,8 @@ def counts_table(
     return ["label", "class", *splits, "missing"], rows
 
 
-def _csv(header: Sequence[str], rows: Sequence[Sequence]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Sequence]) -> str:
+    """A table as the files of a preparation have it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
