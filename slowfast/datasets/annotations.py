@@ -153,7 +153,8 @@ def lists_frame_folders(path: str | os.PathLike) -> bool:
 def list_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """(line number from 1, line without outer white space) of every line that is not blank, one for each video.
 
-    Raises FileNotFoundError or ValueError for what is no text file in UTF-8 by its first bytes.
+    Raises FileNotFoundError or ValueError for what is no text file in UTF-8 by its first bytes, or has lines that end
+    in CR alone.
     """
     with open(_require_file(path, "video list"), "rb") as file:
         for number, line in enumerate(file, start=1):
@@ -162,6 +163,8 @@ def list_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     raise ValueError(f"{path}:1: the file is UTF-16; save it as UTF-8")
                 line = line.removeprefix(_BYTE_ORDER_MARK)
             line = line.strip()
+            if b"\r" in line:
+                raise ValueError(f"{path}:{number}: a carriage return in a line; save the list with LF or CRLF ends")
             if line:
                 yield number, line
 

@@ -118,6 +118,7 @@ def test_several_labels(write):
         ("a.mp4,3;\n", {"multi_label": True}, 1, "label '3;' is not a whole number"),
         (b"a.mp4,1\nm\xfcde.mp4,1\n", {}, 2, r"the path b'm\\xfcde.mp4' is not UTF-8; save"),
         ("a.mp4,1\n".encode("utf-16"), {}, 1, "the file is UTF-16; save it as UTF-8"),
+        (b"a.mp4,1\rb.mp4,2\r", {}, 1, "a carriage return in a line; save the list with LF or CRLF ends"),
     ],
 )
 def test_refusals_name_file_and_line(write, content, options, line, message):
