@@ -88,7 +88,7 @@ class PartialSink(RecordSink):
         super().add(records, reports)
         self._waiting.append((records, reports))
         if self._now() - self._last >= SECONDS:
-            self._write_part()
+            self.keep()
 
     def taken_up(self) -> Records:
         """First views of the videos of ``done`` whose parts this process read, in list order; ask before `add`."""
@@ -98,7 +98,10 @@ class PartialSink(RecordSink):
         """Delete all part files that are seen from here, also those of other processes: the results are written."""
         shutil.rmtree(self._root, ignore_errors=True)
 
-    def _write_part(self) -> None:
+    def keep(self) -> None:
+        """Write what was added since the last part."""
+        if not self._waiting:
+            return
         records = [part for part, _ in self._waiting if len(part)]
         reports = [_plain(report) for _, part in self._waiting for report in part]
         path = self._folder / f"part-{distributed.rank():04d}-{self._number:06d}.npz"

@@ -74,7 +74,7 @@ def test(cfg) -> dict:
 
     def progress(logits: torch.Tensor, labels: torch.Tensor) -> None:
         if stopping.asked():
-            raise stopping.Stopped(stopping.asked(), "in the test")
+            raise _stopped(sink)
         board.step()
         if watched:
             watch.see(logits, labels)
@@ -90,6 +90,14 @@ def test(cfg) -> dict:
     recorder.close()
     _log_summary(session, summary)
     return summary
+
+
+def _stopped(sink: PartialSink | None) -> stopping.Stopped:
+    """What to raise where a signal asks to stop, once the scores so far are kept, if they are to be."""
+    if sink is None:
+        return stopping.Stopped(stopping.asked(), "in the test (TEST.RESUME is False: it will begin anew)")
+    sink.keep()
+    return stopping.Stopped(stopping.asked(), "in the test, with the scores so far kept")
 
 
 def check(cfg) -> None:

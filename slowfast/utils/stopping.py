@@ -29,7 +29,7 @@ class Stopped(Exception):
 
     def __str__(self) -> str:
         name = signal.Signals(self.signum).name
-        return f"stopped by {name} {self.where}; the same command goes on from there"
+        return f"stopped by {name} {self.where}; give the same command to go on"
 
     @property
     def status(self) -> int:

@@ -1,6 +1,8 @@
 """Scores kept while a test runs: which are taken up again, and which are not."""
 
 import json
+import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,9 +12,12 @@ import torch
 from slowfast.datasets.annotations import read_list
 from slowfast.datasets.loader import EvalOrder
 from slowfast.datasets.video_dataset import ItemReport
-from slowfast.engine import partial
+from slowfast.engine import evaluator, partial
 from slowfast.engine.evaluator import Records
 from slowfast.engine.partial import PartialSink, fingerprint
+from slowfast.engine.test import test as run_test
+from slowfast.models.build import build_model
+from slowfast.utils import checkpoint, stopping
 
 K = 3
 FACTS = {"weights": "a", "list": "b", "TEST": "c"}
@@ -69,6 +74,45 @@ def test_a_second_stop_adds_parts_and_overwrites_none(sink, tmp_path):
         one.add(scores(), [])
     assert parts(tmp_path) == ["part-0000-000000.npz", "part-0000-000001.npz"]
     assert sink().done == {0, 1}
+
+
+def test_what_is_kept_at_once_costs_nothing_if_the_run_stops(sink, tmp_path):
+    first = sink()
+    first.keep()
+    assert parts(tmp_path) == []  # nothing to keep
+    first.add(scores(0), reports(0))
+    first.keep()
+    assert sink().done == {0}
+
+
+@pytest.mark.parametrize(
+    ("resume", "said", "scored_before"),
+    [
+        ("True", "stopped by SIGTERM in the test, with the scores so far kept; give the same command to go on", True),
+        ("False", "stopped by SIGTERM in the test (TEST.RESUME is False: it will begin anew); give the same", False),
+    ],
+)
+def test_a_signal_in_a_test_keeps_the_scores_where_it_may(
+    debug_cfg, tmp_path, monkeypatch, caplog, resume, said, scored_before
+):
+    weights = tmp_path / "weights.pyth"
+    cfg = debug_cfg("TEST.RESUME", resume, "TEST.CHECKPOINT_FILE_PATH", str(weights))
+    checkpoint.save({"model_state": build_model(cfg).state_dict()}, weights)
+    whole = run_test(cfg)
+    (tmp_path / "run" / "predictions.csv").rename(tmp_path / "expected.csv")
+    add = evaluator.RecordSink.add
+    with monkeypatch.context() as patched, stopping.heeded(), pytest.raises(stopping.Stopped) as stopped:
+        patched.setattr(
+            evaluator.RecordSink, "add", lambda *args: (add(*args), os.kill(os.getpid(), signal.SIGTERM))
+        )
+        run_test(cfg)
+    assert str(stopped.value).startswith(said) and stopped.value.status == 75
+    assert bool(parts(tmp_path / "run")) == scored_before
+    caplog.clear()
+    with caplog.at_level("INFO", "slowfast"):
+        assert run_test(cfg)["video"] == whole["video"]
+    assert ("were scored by an earlier run" in caplog.text) == scored_before
+    assert (tmp_path / "run" / "predictions.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
 
 
 def test_an_unreadable_video_is_tried_again(sink):

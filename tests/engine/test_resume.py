@@ -185,7 +185,7 @@ def test_a_signal_ends_a_run_after_the_step_with_all_saved(
     assert handlers == [
         signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
     ]
-    assert f"slowfast: {said}; the same command goes on from there" in capfd.readouterr().err
+    assert f"slowfast: {said}; give the same command to go on" in capfd.readouterr().err
     assert said in (tmp_path / "log.txt").read_text()
     saved = checkpoint.load(tmp_path / checkpoint.FOLDER / newest(tmp_path))
     assert saved["global_step"] == (4 if "step 4" in said else 5)

@@ -65,7 +65,7 @@ def test_the_exit_status_tells_launchers_whether_to_go_on(signum, status):
     assert stopped.status == status
     assert (
         str(stopped)
-        == f"stopped by {signum.name} after step 4 of 5 of epoch 1; the same command goes on from there"
+        == f"stopped by {signum.name} after step 4 of 5 of epoch 1; give the same command to go on"
     )
 
 
