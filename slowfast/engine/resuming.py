@@ -18,12 +18,13 @@ class SameRun:
     """What a run that goes on has in common with its checkpoint, where these are keys.
 
     ``dataset`` is the name of the training set, ``train_list`` the digest of its list, ``global_batch`` the videos of
-    a step.
+    a step, ``rng_seed`` what the order of the videos is drawn from.
     """
 
     dataset: str
     train_list: str
     global_batch: int
+    rng_seed: int
 
 
 def find(resume: str, fallback: str, output_dir: Path) -> str:
@@ -59,7 +60,7 @@ def origin(path: str, saved: Mapping[str, Any], output_dir: Path) -> str:
 
 
 def check(path: str, saved: Mapping[str, Any], run: SameRun, allow: Collection[str]) -> None:
-    """Raise ValueError if a checkpoint is of other data, another list or another batch.
+    """Raise ValueError if a checkpoint is of other data, another list, another batch or, inside an epoch, another seed.
 
     ``allow`` may hold "list" and "batch"; from the end of an epoch, that is, since inside one the order of the videos
     follows from both. Checkpoints of older versions do not tell all that is compared.
@@ -82,6 +83,11 @@ def _differences(path: str, saved: Mapping[str, Any], run: SameRun, allow: Colle
         yield (
             f"with another list, whose names, labels or order differ: go on with the same list, {new_run}, or, where "
             f"broken videos were left out, {_allow('list', in_epoch)}"
+        )
+    if in_epoch and saved["rng_seed"] != run.rng_seed:
+        yield (
+            f"with RNG_SEED {saved['rng_seed']}, this run has {run.rng_seed}, and is {in_epoch} steps into an epoch, "
+            f"whose order follows from it: go on with RNG_SEED {saved['rng_seed']}, or {new_run}"
         )
 
 

@@ -287,7 +287,7 @@ def _resume(cfg, session: Session, path: str, model: nn.Module, step: TrainStep,
 
 
 def _same_run(cfg, loader) -> resuming.SameRun:
-    return resuming.SameRun(cfg.TRAIN.DATASET, list_digest(loader.dataset), videos_per_step(cfg))
+    return resuming.SameRun(cfg.TRAIN.DATASET, list_digest(loader.dataset), videos_per_step(cfg), cfg.RNG_SEED)
 
 
 def _class_names(loader) -> Sequence[str] | None:

@@ -10,7 +10,7 @@ from slowfast.engine import resuming
 from slowfast.engine.resuming import SameRun
 from slowfast.utils import checkpoint
 
-RUN = SameRun(dataset="kinetics", train_list="abc", global_batch=64)
+RUN = SameRun(dataset="kinetics", train_list="abc", global_batch=64, rng_seed=1)
 
 
 def write(path: Path, step: int, **more) -> Path:
@@ -113,6 +113,15 @@ def test_another_batch_or_list_is_refused_unless_asked_for_at_the_end_of_an_epoc
             resuming.check("a.pyth", saved(), run, allow)
     with pytest.raises(ValueError, match="from the end of an epoch: this file is 4 steps into one"):
         resuming.check("a.pyth", saved(batch_in_epoch=4), run, [key])
+
+
+def test_another_seed_is_refused_inside_an_epoch():
+    run = replace(RUN, rng_seed=5)
+    resuming.check("a.pyth", saved(), run, [])
+    with pytest.raises(
+        ValueError, match="trained with RNG_SEED 1, this run has 5, and is 4 steps into an epoch.*go on with RNG_SEED 1"
+    ):
+        resuming.check("a.pyth", saved(batch_in_epoch=4), run, ["batch", "list"])
 
 
 # -- what has changed --------------------
