@@ -58,7 +58,7 @@ def train_set(folder, name="good.csv", num_copies=2, seed=3):
     )
 
 
-def test_set(folder, clips, crops, name="good.csv"):
+def evaluation_set(folder, clips, crops, name="good.csv"):
     return VideoDataset(
         table=table(folder, name),
         sampler=ClipSampler(num_frames=4, sampling_rate=3, num_clips=clips),
@@ -67,9 +67,6 @@ def test_set(folder, clips, crops, name="good.csv"):
         empty_views=empty_views(4, 32),
         seed=3,
     )
-
-
-test_set.__test__ = False
 
 
 def flat(item):
@@ -125,7 +122,7 @@ def test_no_global_stream_is_read_or_set(folder):
     assert np.array_equal(np.random.get_state()[1], before[1])
 
 
-@pytest.mark.parametrize("make", [lambda f: test_set(f, 4, 1), lambda f: test_set(f, 5, 3), train_set])
+@pytest.mark.parametrize("make", [lambda f: evaluation_set(f, 4, 1), lambda f: evaluation_set(f, 5, 3), train_set])
 def test_a_video_is_opened_once_for_all_its_views(folder, monkeypatch, make):
     opened = []
     original = av.open
@@ -137,7 +134,7 @@ def test_a_video_is_opened_once_for_all_its_views(folder, monkeypatch, make):
 
 
 def test_test_views_are_clips_times_crops_in_order(folder):
-    many, centre = test_set(folder, 5, 3)[0, 0], test_set(folder, 5, 1)[0, 0]
+    many, centre = evaluation_set(folder, 5, 3)[0, 0], evaluation_set(folder, 5, 1)[0, 0]
     assert many.views.view_ids.tolist() == list(range(15))
     assert many.labels.tolist() == [0] * 15
     assert torch.equal(many.views.clips[1::3], centre.views.clips)  # crop 1 of 3 is the centre
@@ -151,9 +148,9 @@ def test_several_numbers_of_clips_come_from_one_decode(folder, monkeypatch, rule
     single = {
         count: replace(data, sampler=replace(data.sampler, rule=rule, frame_order=order))[0, 2]
         for count in (3, 1, 5)
-        for data in [test_set(folder, count, 3)]
+        for data in [evaluation_set(folder, count, 3)]
     }
-    data = test_set(folder, 3, 3)
+    data = evaluation_set(folder, 3, 3)
     sampler = replace(data.sampler, rule=rule, frame_order=order, other_counts=(1, 5))
     opened = []
     original = av.open
@@ -172,7 +169,7 @@ def test_several_numbers_of_clips_come_from_one_decode(folder, monkeypatch, rule
     ("index", "reason"), [(6, "empty file"), (7, "not a readable video"), (8, "no such file")]
 )
 def test_an_unreadable_video_is_no_views_and_a_reason(folder, index, reason):
-    item = test_set(folder, 2, 3, "all.csv")[0, index]
+    item = evaluation_set(folder, 2, 3, "all.csv")[0, index]
     assert len(item.views.clips) == len(item.labels) == 0
     assert not item.report.readable
     ((failed, why),) = item.report.failures
@@ -217,7 +214,7 @@ class ShortReader:
 
 
 def test_a_video_shorter_than_its_packets_promise_is_sampled_anew(folder):
-    data = replace(test_set(folder, 2, 1), sampler=ClipSampler(num_frames=4, sampling_rate=2, num_clips=2))
+    data = replace(evaluation_set(folder, 2, 1), sampler=ClipSampler(num_frames=4, sampling_rate=2, num_clips=2))
     reader = ShortReader()
     clips, _ = data._read_clips(reader, (3, "clip", 0, 0))
     assert clips.shape == (2, 4, 8, 8, 3)
@@ -228,13 +225,13 @@ def test_several_labels_become_a_multi_hot_row(folder):
     lines = folder / "multi.csv"
     lines.write_text("0.mp4 1;3\n1.mp4 2\n")
     listed = annotations.read_list(lines, num_classes=5, multi_label=True, prefix=str(folder))
-    data = replace(test_set(folder, 1, 1), table=listed, multi_label=True, num_classes=5)
+    data = replace(evaluation_set(folder, 1, 1), table=listed, multi_label=True, num_classes=5)
     assert data[0, 0].labels.tolist() == [[0, 1, 0, 1, 0]]
 
 
 @pytest.mark.parametrize("order", ["reversed", "shuffled"])
 def test_the_order_of_frames_can_be_taken_away(folder, order):
-    forward = test_set(folder, 1, 1)
+    forward = evaluation_set(folder, 1, 1)
     changed = replace(forward, sampler=replace(forward.sampler, frame_order=order))
     frames, others = forward[0, 0].views.clips[0], changed[0, 0].views.clips[0]
     assert not torch.equal(others, frames)
