@@ -43,7 +43,7 @@ class Stochastic(nn.Module):
         """A mask of `shape`: 1 where kept, 0 where dropped; dtype and device of `like`."""
         if self.step_seed is not None:
             return ops.seeded_mask(self.step_seed, draw, shape, self.rate, like.dtype, like.device)
-        uniform = torch.rand(shape, device=like.device)
+        uniform = torch.rand(shape, generator=None, device=like.device)  # None: the default stream, on purpose
         return (uniform >= self.rate).to(like.dtype)
 
 
