@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 SIGNAL = "USR1"  # of those that a run heeds the one that means nothing else
+_COARSENESS_SECONDS = 60  # by which Slurm may be early, says its manual of --signal
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?$")
 ENDED = {
     "BOOT_FAIL": "failed: a machine did not start",
@@ -57,10 +58,11 @@ class Resources:
                 raise ValueError(
                     f"--{what.removesuffix('_seconds')} is {getattr(self, what)}; the least is {least}"
                 )
-        if self.notice_seconds >= self.minutes * 60:
+        if self.notice_seconds + _COARSENESS_SECONDS >= self.minutes * 60:
             raise ValueError(
-                f"the time limit is {self.minutes * 60} s and --notice {self.notice_seconds} s: nothing is left for "
-                "the run; write a longer --time or a shorter --notice"
+                f"of a time limit of {self.minutes * 60} s nothing may be left for the run: the signal comes "
+                f"{self.notice_seconds} s (--notice) before it, or up to {_COARSENESS_SECONDS} s earlier; write a "
+                "longer --time or a shorter --notice"
             )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,16 @@ from slowfast.utils.plural import counted
 from slowfast.utils.stopping import AGAIN_STATUS, INTERRUPTED_STATUS
 
 NUM_LINES = 5  # of a log, where it does not say by itself what the error is
-_TOLD = re.compile(r"^slowfast: error: ", re.MULTILINE)
+_TOLD = "slowfast: error: "
 # What a process says whose peer has gone: the consequence of an error, seldom the cause.
 _LOST_PEER = re.compile(
     r"Connection (closed|reset|refused)|closed by peer|Broken pipe|remote process exited|NCCL communicator was aborted"
 )
+_ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")  # the last line of a traceback
+_RANK = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)  # which torch puts before each line of a traceback
+_OF_SLURM = ("srun:", "slurmstepd:")
+_NO_FAILURE = (None, 0, AGAIN_STATUS, INTERRUPTED_STATUS)
+_NO_ERROR = {cluster.ENDED[word] for word in ("CANCELLED", "COMPLETED", "DEADLINE", "PREEMPTED", "TIMEOUT")}
 _FIGURES = ("loss", "lr", "top1_err", "top5_err", "map", "eta")
 
 
@@ -57,7 +61,7 @@ def describe(output_dir: Path) -> str:
     lines += progress
     if submission is not None:
         if not state.active:
-            lines += _failure(attempts)
+            lines += _failure(state, attempts)
         lines.append(("logs", f"{submission.logs}/{submission.job_id}_*_log.err (errors), .out"))
     return "\n".join(f"{name:<11}{text}" for name, text in lines)
 
@@ -83,7 +87,7 @@ def outcome(state: cluster.State, submission: records.Submission, attempts: Sequ
     ends = [attempt.status for attempt in attempts]
     if not ends:
         return f"never began: {state.words}"
-    if any(status not in (None, 0, AGAIN_STATUS, INTERRUPTED_STATUS) for status in ends):
+    if any(status not in _NO_FAILURE for status in ends):
         return cluster.ENDED["FAILED"]
     if None in ends:
         return f"killed, it left no word: {state.words}"
@@ -93,28 +97,30 @@ def outcome(state: cluster.State, submission: records.Submission, attempts: Sequ
 
 
 def culprit(attempts: Sequence[Attempt]) -> Attempt | None:
-    """The task whose error ended a job: the first to fail, unless it only lost its connection to another one."""
-    failed = [
-        attempt for attempt in attempts if attempt.status not in (None, 0, AGAIN_STATUS, INTERRUPTED_STATUS)
-    ]
-    return min(
-        failed, key=lambda attempt: (bool(_LOST_PEER.search(attempt.errors)), attempt.ended), default=None
+    """The task that ended a job which is over; None if none of them failed.
+
+    The first that failed of itself; else one that was killed before it could say so; else the first that lost its
+    connection to another one.
+    """
+    failed = sorted(
+        (attempt for attempt in attempts if attempt.status not in _NO_FAILURE), key=lambda one: one.ended
     )
+    of_themselves = [attempt for attempt in failed if not _LOST_PEER.search(attempt.errors)]
+    killed = [attempt for attempt in attempts if attempt.status is None]
+    return next(iter([*of_themselves, *killed, *failed]), None)
 
 
 def reason(errors: str) -> str:
     """What an error log says went wrong: the message for people, or the end of the traceback, or its last lines."""
-    told = list(_TOLD.finditer(errors))
-    if told:
-        lines = errors[told[-1].end() :].splitlines()
-        return "\n".join(
-            line for line in lines if not line.startswith(("(SLOWFAST_DEBUG", "srun:", "slurmstepd:"))
-        )
-    lines = [line for line in errors.splitlines() if line.strip() and not line.startswith("srun:")]
-    starts = [
-        number for number, line in enumerate(lines) if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)
+    lines = [
+        line for line in _RANK.sub("", errors).splitlines() if line.strip() and not line.startswith(_OF_SLURM)
     ]
-    return "\n".join(lines[starts[-1] :][:NUM_LINES] if starts else lines[-NUM_LINES:])
+    told = [number for number, line in enumerate(lines) if line.startswith(_TOLD)]
+    if told:
+        message = [line for line in lines[told[-1] :] if not line.startswith("(SLOWFAST_DEBUG")]
+        return "\n".join(message).removeprefix(_TOLD)
+    ends = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+    return "\n".join(lines[ends[-1] :][:NUM_LINES] if ends else lines[-NUM_LINES:])
 
 
 def _job(submission: records.Submission, attempts: Sequence[Attempt]) -> str:
@@ -125,18 +131,16 @@ def _job(submission: records.Submission, attempts: Sequence[Attempt]) -> str:
     return f"{submission.job_id} {where}, {machines}{again}, submitted {submission.time}"
 
 
-def _failure(attempts: Sequence[Attempt]) -> Iterator[tuple[str, str]]:
+def _failure(state: cluster.State, attempts: Sequence[Attempt]) -> Iterator[tuple[str, str]]:
+    if state.words in _NO_ERROR:
+        return
     found = culprit(attempts)
     if found is not None:
-        status = found.status
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        yield "error", f"machine {found.task} ({found.host}), {how}:"
+        how = f"exit status {found.status}"
+        if found.status is None:
+            how = "killed before it could say why: often too little memory, or the machine was lost"
+        yield "error", f"machine {found.task} ({found.host}), {how}"
         yield from (("", line) for line in reason(found.errors).splitlines())
-        return
-    for attempt in attempts:
-        if attempt.status is None and attempt.errors.strip():
-            yield "last words", f"machine {attempt.task} ({attempt.host}):"
-            yield from (("", line) for line in reason(attempt.errors).splitlines())
 
 
 def _progress(output_dir: Path) -> Iterator[tuple[str, str]]:

@@ -102,8 +102,8 @@ class _Note:
     def begin(self, host: str, argv: Sequence[str]) -> None:
         """The attempt begins; its errors will come after ``log_from`` bytes of the log."""
         size = self._error_log.stat().st_size if self._error_log.exists() else 0
-        record = {"event": "begin", "host": host, "log_from": size, "run": list(argv), "time": time.time()}
-        append_json_line(self._path, record)
+        where = {"host": host, "pid": os.getpid(), "log_from": size}
+        append_json_line(self._path, {"event": "begin", **where, "run": list(argv), "time": time.time()})
 
     def end(self, status: int) -> None:
         append_json_line(self._path, {"event": "end", "status": status, "time": time.time()})
