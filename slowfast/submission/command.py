@@ -117,25 +117,26 @@ def _prepare(args: argparse.Namespace, recipe: str, opts: list[str]) -> _Run:
     for key in opts[0::2]:
         if key in _OWN_KEYS:
             raise ValueError(f"{key} is set by {_OWN_KEYS[key]}; leave it out of the settings")
-    gpus = load_cfg(recipe, opts).NUM_GPUS if args.gpus is None else args.gpus
-    sizes = ["NUM_GPUS", str(gpus), *(["TEST.RESUME", "True"] if "TEST.RESUME" not in opts[0::2] else [])]
-    opts = [*opts, *sizes]
-    cfg = load_cfg(recipe, [*opts, "NUM_SHARDS", str(args.nodes)])
-    if cfg.TRAIN.ENABLE and not cfg.TRAIN.RESUME:
-        raise ValueError(
-            f"{recipe} does not resume, so each turn of the job would begin anew: add TRAIN.RESUME auto to the settings"
-        )
-    workers = cfg.DATA_LOADER.NUM_WORKERS + 1
+    cfg = load_cfg(recipe, opts)
+    gpus = cfg.NUM_GPUS if args.gpus is None else args.gpus
     resources = cluster.Resources(
         name=Path(recipe).stem,
         nodes=args.nodes,
         gpus=gpus,
-        cpus=max(1, gpus) * workers if args.cpus is None else args.cpus,
+        cpus=max(1, gpus) * (1 + cfg.DATA_LOADER.NUM_WORKERS) if args.cpus is None else args.cpus,
         minutes=cluster.minutes(args.time),
         notice_seconds=args.notice,
         partition=args.partition,
         more=_sbatch_options(args.sbatch),
     )
+    opts = [*opts, "NUM_GPUS", str(gpus)]
+    if "TEST.RESUME" not in opts[0::2]:
+        opts += ["TEST.RESUME", "True"]
+    cfg = load_cfg(recipe, [*opts, "NUM_SHARDS", str(args.nodes)])
+    if cfg.TRAIN.ENABLE and not cfg.TRAIN.RESUME:
+        raise ValueError(
+            f"{recipe} does not resume, so each turn of the job would begin anew: add TRAIN.RESUME auto to the settings"
+        )
     return _Run(("run", "--cfg", os.path.abspath(recipe), *opts), Path(cfg.OUTPUT_DIR).absolute(), resources)
 
 

@@ -30,6 +30,7 @@ class Submission:
 
 def add(output_dir: Path, submission: Submission) -> None:
     """Note a job in the folder of its run."""
+    output_dir.mkdir(parents=True, exist_ok=True)
     append_json_line(output_dir / FILE, asdict(submission))
 
 

@@ -1,7 +1,7 @@
 """The command `submit`: what it sends and writes down, what it refuses, and the same run without a scheduler."""
 
-import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -131,8 +131,6 @@ def test_an_array_takes_recipes_with_folders_of_their_own(tmp_path, sent):
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_before_it_waits_in_a_queue(sent, capsys, words, message):
-    import re
-
     assert re.search(message, refused(capsys, *words))
     assert not sent
 
@@ -276,15 +274,3 @@ def test_a_local_run_that_fails_says_why(debug_options, tmp_path, capsys):
     told = status(folder, capsys)
     assert "state      failed" in told and "exit status 2" in told
     assert str(tmp_path / "nowhere") in told.split("error ")[1].split("logs ")[0]
-
-
-def test_the_example_script_is_what_sbatch_takes():
-    """configs/slurm.sbatch is for those who prefer it to this command; it heeds what the command heeds."""
-    text = (ROOT / "tools" / "example.sbatch").read_text()
-    assert (
-        shutil.which("bash") is None
-        or os.system(f"bash -n {shlex.quote(str(ROOT / 'tools/example.sbatch'))}") == 0
-    )
-    for line in ("--ntasks-per-node=1", "--signal=USR1@180", "--requeue", "--open-mode=append"):
-        assert f"#SBATCH {line}" in text
-    assert "--kill-on-bad-exit" in text and json.dumps(75) in text
