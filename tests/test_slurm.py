@@ -44,7 +44,7 @@ def slurm(tmp_path_factory):
     call("install")
     try:
         call("start")
-        told = dict(re.findall(r"export (\w+)=(\S+)", call("env")))
+        told = dict(re.findall(r"(\w+)=(\S+)", call("env")))
         with pytest.MonkeyPatch.context() as patch:
             for name, value in told.items():
                 patch.setenv(name, shlex.split(value)[0])

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import shutil
 import signal
 import time
 from pathlib import Path
