@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from slowfast.datasets.synthetic import DatasetSettings, write_dataset
 from slowfast.submission import cluster, records
 from slowfast.utils.checkpoint import newest
 from slowfast.utils.logging import read_json_lines
@@ -21,8 +22,8 @@ RECIPE = ROOT / "configs" / "debug" / "uniformer_debug.yaml"
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 TWO_MACHINES = ("--cfg", RECIPE, "--nodes", 2, "--time", 10)
-# 12 steps an epoch of 24 videos, a line in the log for each
-STEPS = ("TRAIN.BATCH_SIZE", 1, "SOLVER.MAX_EPOCH", 3, "LOG_PERIOD", 1, "TEST.ENABLE", False)
+# 2 epochs of 48 steps, a line in metrics.jsonl for each: a signal after the fifth comes far from the end of an epoch.
+STEPS = ("TRAIN.BATCH_SIZE", 1, "LOG_PERIOD", 1, "TEST.ENABLE", False)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +54,19 @@ def slurm(tmp_path_factory):
         call("stop")
 
 
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """A folder with 96 + 8 + 8 made-up clips and their lists."""
+    folder = tmp_path_factory.mktemp("videos") / "data"
+    settings = DatasetSettings(train_clips=12, val_clips=1, test_clips=1, min_size=40, max_size=48, frames=16)
+    write_dataset(folder, settings, processes=1)
+    return folder
+
+
 @pytest.fixture
-def submit(slurm, debug_data, tmp_path):
+def submit(slurm, videos, tmp_path):
     """A function from the name of a run and words for `submit` to the folder of the run, whose job is queued then."""
-    data = ("DATA.PATH_TO_DATA_DIR", debug_data, "DATA.PATH_PREFIX", debug_data, "NUM_THREADS", 1)
+    data = ("DATA.PATH_TO_DATA_DIR", videos, "DATA.PATH_PREFIX", videos, "NUM_THREADS", 1)
 
     def call(name, *words):
         folder = tmp_path / name
@@ -100,7 +110,7 @@ def trained_steps(folder):
 
 
 def in_mid_epoch(folder):
-    return trained_steps(folder) >= 15
+    return trained_steps(folder) >= 5
 
 
 def is_over(folder):
@@ -133,11 +143,11 @@ def test_runs_stopped_in_mid_epoch_end_as_the_one_that_was_not(submit):
     for folder in (whole, told, requeued):
         wait_until(is_over, folder)
         assert "state      complete" in status(folder)
-        assert [step["global_step"] for step in steps(folder)] == list(range(1, 37))
+        assert [step["global_step"] for step in steps(folder)] == list(range(1, 97))
     for folder, name in ((told, "SIGUSR1"), (requeued, "SIGTERM")):
         assert "begun 2 times" in status(folder)
         log = (folder / "log.txt").read_text()
-        (stopped,) = re.findall(rf"stopped by {name} after step (\d+) of 12 of epoch [23]", log)
+        (stopped,) = re.findall(rf"stopped by {name} after step (\d+) of 48 of epoch 1", log)
         assert f"({stopped} of the next epoch)" in log
         assert [note.get("status") for note in notes(folder, 0)] == [None, 75, None, 0]
         meetings = [notes(folder, task)[turn]["run"][-1] for turn in (0, 2) for task in (0, 1)]
@@ -151,9 +161,35 @@ def steps(folder):
     return [line for line in read_json_lines(folder / "metrics.jsonl") if line["_type"] == "train_iter"]
 
 
+def test_a_run_whose_place_is_given_to_another_job_goes_on_after_it(submit):
+    folder = submit("run", *TWO_MACHINES, "--sbatch", "exclusive", *STEPS, "SOLVER.MAX_EPOCH", 300)
+    wait_until(in_mid_epoch, folder)
+    ask("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true")
+    assert_second_turn(folder)
+
+
+def test_a_run_at_its_time_limit_gets_another_turn(submit):
+    limits = ("--cfg", RECIPE, "--nodes", 2, "--time", 2, "--notice", 59)
+    folder = submit("run", *limits, *STEPS, "SOLVER.MAX_EPOCH", 300)
+    assert_second_turn(folder)
+
+
+def assert_second_turn(folder):
+    """Wait until a run, too long to end by itself, has been stopped and has gone on, and end it."""
+    wait_until(lambda: len(notes(folder, 0)) == 3)
+    assert [note.get("status") for note in notes(folder, 0)] == [None, 75, None]
+    before = steps(folder)[-1]["global_step"]
+    wait_until(
+        lambda: "resuming" in (folder / "log.txt").read_text() and steps(folder)[-1]["global_step"] > before
+    )
+    assert [step["global_step"] for step in steps(folder)] == list(range(1, len(steps(folder)) + 1))
+    ask("scancel", job(folder))
+    wait_until(is_over, folder)
+
+
 def test_a_cancelled_job_stays_cancelled_until_it_is_submitted_again(submit):
     folder = submit("run", *TWO_MACHINES, *STEPS)
-    wait_until(lambda: trained_steps(folder) >= 3)
+    wait_until(in_mid_epoch, folder)
     assert "running on node" in status(folder)
     assert "end it first (scancel" in tool(*TWO_MACHINES, "OUTPUT_DIR", folder).stderr
     ask("scancel", job(folder))
@@ -171,7 +207,7 @@ def test_failing_jobs_show_their_error_and_hold_no_machine(submit, tmp_path):
     unread = submit("unread", *TWO_MACHINES, "DATA.CLASS_NAMES_PATH", tmp_path / "nowhere.txt")
     killed = submit("killed", *TWO_MACHINES, *STEPS, "SOLVER.MAX_EPOCH", 300)
     no_gpus = submit("no_gpus", "--cfg", RECIPE, "--nodes", 2, "--time", 10, "--gpus", 2)
-    wait_until(lambda: trained_steps(killed) >= 3)
+    wait_until(in_mid_epoch, killed)
     os.kill(notes(killed, 1)[0]["pid"], signal.SIGKILL)  # as by the system, when memory is short
     for folder in (unread, killed, no_gpus):
         wait_until(is_over, folder, seconds=120)
@@ -182,8 +218,8 @@ def test_failing_jobs_show_their_error_and_hold_no_machine(submit, tmp_path):
         assert "NUM_GPUS is 2, but this machine has 0 GPU(s)" in status(no_gpus)
 
 
-def test_an_array_runs_each_recipe_and_asks_for_what_the_dry_run_shows(submit, slurm, debug_data, tmp_path):
-    lines = (f"PATH_TO_DATA_DIR: {debug_data}", f"PATH_PREFIX: {debug_data}", "NUM_FRAMES: 4")
+def test_an_array_runs_each_recipe_and_asks_for_what_the_dry_run_shows(submit, slurm, videos, tmp_path):
+    lines = (f"PATH_TO_DATA_DIR: {videos}", f"PATH_PREFIX: {videos}", "NUM_FRAMES: 4")
     text = RECIPE.read_text().replace("DATA:\n  NUM_FRAMES: 4", "\n  ".join(("DATA:", *lines)))
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
@@ -204,9 +240,9 @@ def test_an_array_runs_each_recipe_and_asks_for_what_the_dry_run_shows(submit, s
     assert [job(folder).partition("_")[2] for folder in folders] == ["0", "1"]
 
 
-def test_the_script_for_those_who_prefer_one_does_the_same(slurm, debug_data, tmp_path, monkeypatch):
+def test_the_script_for_those_who_prefer_one_does_the_same(slurm, videos, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    data = ("DATA.PATH_TO_DATA_DIR", debug_data, "DATA.PATH_PREFIX", debug_data, "NUM_THREADS", 1, *STEPS)
+    data = ("DATA.PATH_TO_DATA_DIR", videos, "DATA.PATH_PREFIX", videos, "NUM_THREADS", 1, *STEPS)
     options = ("--nodes=2", "--gpus-per-node=0", "--cpus-per-task=2", "--time=10", f"--output={tmp_path}/log")
     ids = {}
     for name in ("whole", "told"):
