@@ -22,8 +22,11 @@ RECIPE = ROOT / "configs" / "debug" / "uniformer_debug.yaml"
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 TWO_MACHINES = ("--cfg", RECIPE, "--nodes", 2, "--time", 10)
-# 2 epochs of 48 steps, a line in metrics.jsonl for each: a signal after the fifth comes far from the end of an epoch.
-STEPS = ("TRAIN.BATCH_SIZE", 1, "LOG_PERIOD", 1, "TEST.ENABLE", False)
+# One epoch of 48 steps, a line in metrics.jsonl for each: a signal after the fifth comes in the middle of it.
+STEPS = (
+    "TRAIN.BATCH_SIZE", 1, "SOLVER.MAX_EPOCH", 1, "SOLVER.WARMUP_EPOCHS", 0.1, "LOG_PERIOD", 1, "TEST.ENABLE", False,
+)  # fmt: skip
+LONG = (*STEPS, "SOLVER.MAX_EPOCH", 300)  # never ends by itself in a test
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +146,7 @@ def test_runs_stopped_in_mid_epoch_end_as_the_one_that_was_not(submit):
     for folder in (whole, told, requeued):
         wait_until(is_over, folder)
         assert "state      complete" in status(folder)
-        assert [step["global_step"] for step in steps(folder)] == list(range(1, 97))
+        assert [step["global_step"] for step in steps(folder)] == list(range(1, 49))
     for folder, name in ((told, "SIGUSR1"), (requeued, "SIGTERM")):
         assert "begun 2 times" in status(folder)
         log = (folder / "log.txt").read_text()
@@ -162,7 +165,7 @@ def steps(folder):
 
 
 def test_a_run_whose_place_is_given_to_another_job_goes_on_after_it(submit):
-    folder = submit("run", *TWO_MACHINES, "--sbatch", "exclusive", *STEPS, "SOLVER.MAX_EPOCH", 300)
+    folder = submit("run", *TWO_MACHINES, "--sbatch", "exclusive", *LONG)
     wait_until(in_mid_epoch, folder)
     ask("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true")
     assert_second_turn(folder)
@@ -170,7 +173,7 @@ def test_a_run_whose_place_is_given_to_another_job_goes_on_after_it(submit):
 
 def test_a_run_at_its_time_limit_gets_another_turn(submit):
     limits = ("--cfg", RECIPE, "--nodes", 2, "--time", 2, "--notice", 59)
-    folder = submit("run", *limits, *STEPS, "SOLVER.MAX_EPOCH", 300)
+    folder = submit("run", *limits, *LONG)
     assert_second_turn(folder)
 
 
@@ -205,7 +208,7 @@ def test_a_cancelled_job_stays_cancelled_until_it_is_submitted_again(submit):
 
 def test_failing_jobs_show_their_error_and_hold_no_machine(submit, tmp_path):
     unread = submit("unread", *TWO_MACHINES, "DATA.CLASS_NAMES_PATH", tmp_path / "nowhere.txt")
-    killed = submit("killed", *TWO_MACHINES, *STEPS, "SOLVER.MAX_EPOCH", 300)
+    killed = submit("killed", *TWO_MACHINES, *LONG)
     no_gpus = submit("no_gpus", "--cfg", RECIPE, "--nodes", 2, "--time", 10, "--gpus", 2)
     wait_until(in_mid_epoch, killed)
     os.kill(notes(killed, 1)[0]["pid"], signal.SIGKILL)  # as by the system, when memory is short

@@ -17,6 +17,9 @@ from slowfast.utils.logging import read_json_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "configs" / "debug" / "uniformer_debug.yaml"
+LINUX = pytest.mark.skipif(
+    not Path("/proc/self/cmdline").exists(), reason="looks for processes as Linux shows them"
+)
 
 
 def submit(*words):
@@ -211,7 +214,8 @@ def weights(folder):
 LONG = ("TRAIN.BATCH_SIZE", 2, "LOG_PERIOD", 1, "TEST.ENABLE", False)  # 12 steps an epoch
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes as Linux shows them")
+@pytest.mark.slow
+@LINUX
 def test_a_local_run_is_started_again_at_its_limit_and_ends_as_if_never_stopped(
     debug_options, tmp_path, capsys
 ):
@@ -240,7 +244,8 @@ def test_a_local_run_is_started_again_at_its_limit_and_ends_as_if_never_stopped(
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes as Linux shows them")
+@pytest.mark.slow
+@LINUX
 def test_a_local_run_is_ended_by_its_user_and_goes_on_when_submitted_again(debug_options, tmp_path, capsys):
     local = ("--local", "--cfg", RECIPE, "--time", 60, *debug_options, *LONG)
     folder = tmp_path / "run"
