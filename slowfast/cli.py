@@ -3,6 +3,7 @@
 ``slowfast reproduce RECIPE --checkpoint FILE KEY VALUE ...`` compares with a published figure, like tools/reproduce.py.
 ``slowfast benchmark WHAT`` measures ours beside the plain formulation, like tools/benchmark.py.
 ``slowfast check LIST`` decodes every video of a list and names those that fail, like tools/check_data.py.
+``slowfast submit --cfg RECIPE --nodes N ...`` sends a run to a cluster, like tools/submit.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from slowfast import __version__
 from slowfast.benchmarking import command as benchmarking
 from slowfast.config import load_cfg
 from slowfast.config.sources import read_pairs
+from slowfast.submission import command as submission
 from slowfast.utils.stopping import Stopped
 
 USER_ERROR = 2  # exit status of a run that ends with a message for its user
@@ -108,6 +110,18 @@ def _parser() -> argparse.ArgumentParser:
     benchmarking.add_arguments(benchmark)
     benchmark.set_defaults(command=benchmarking.run)
     _add_check(commands)
+    submit = commands.add_parser(
+        "submit",
+        help="send a run to a Slurm cluster",
+        description="Queue a run, which saves and queues itself again at its time limit or when its place is given to "
+        "another job. The command and the number of the job are kept in submitted.jsonl of its OUTPUT_DIR.",
+        usage="%(prog)s (--cfg FILE | --array FILE ... | --status DIR) [options] [KEY VALUE ...]",
+        epilog=submission.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    submission.add_arguments(submit)
+    submit.set_defaults(command=lambda args, opts: submission.run(args, opts, "slowfast.cli:main"))
     for command in (run, reproduce):
         command.add_argument("--shard_id", metavar="N", help="number of this machine, from 0 (sets SHARD_ID)")
         command.add_argument("--num_shards", metavar="N", help="number of machines (sets NUM_SHARDS)")

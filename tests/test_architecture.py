@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("benchmarking", "config", "datasets", "engine", "models", "utils")
+PACKAGES = ("benchmarking", "config", "datasets", "engine", "models", "submission", "utils")
 MAY_IMPORT = {
     "tools": {"cli", "config", "datasets", "engine", "utils"},
-    "cli": {"benchmarking", "config", "engine", "utils"},
+    "cli": {"benchmarking", "config", "engine", "submission", "utils"},
     "benchmarking": {"config", "datasets", "engine", "models", "utils"},
     "engine": {"datasets", "models", "utils"},
     "datasets": {"utils"},
     "models": {"utils"},
+    "submission": {"config", "utils"},
     "config": set(),
     "utils": set(),
 }
@@ -135,6 +136,7 @@ PLAIN_LOADER = "slowfast.benchmarking.loader"  # the published way of doing all 
         (("av",), {"slowfast.datasets.frames", "slowfast.datasets.video_writer", PLAIN_LOADER}),
         (("torch.utils.tensorboard", "tensorboard"), {"slowfast.engine.monitor"}),
         (("math.cos", "torch.optim.lr_scheduler"), {"slowfast.engine.schedule"}),
+        (("submitit",), {"slowfast.submission.cluster", "slowfast.submission.task"}),
         (("slowfast.datasets.augment",), {"slowfast.datasets.pipeline", PLAIN_LOADER}),
     ],
 )
@@ -307,7 +309,7 @@ def test_functions_and_files_stay_short():
     "name",
     [
         ".ci/run", "tools/check_data.py", "tools/make_tables.py", "tools/prepare_data.py", "tools/reproduce.py",
-        "tools/run_net.py",
+        "tools/run_net.py", "tools/submit.py",
     ],
 )  # fmt: skip
 def test_scripts_can_be_started(name):
