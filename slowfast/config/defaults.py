@@ -191,6 +191,10 @@ def _data(cfg: CfgNode) -> None:
     cfg.DATA_LOADER.PREFETCH_FACTOR = 2  # batches that each worker prepares ahead (here)
     cfg.DATA_LOADER.START_METHOD = ""  # fork | spawn | forkserver; "": as the platform does (here)
     cfg.DATA_LOADER.PIN_MEMORY = True  # page-locked batches, for faster copies to a GPU
+    # A worker that reads one video for longer, in seconds, is killed; after the second time the video counts as
+    # unreadable. Far above a slow disk, so that only what hangs is met, and far below the half hour after which the
+    # other processes give up waiting for this one; 0: no such limit (here)
+    cfg.DATA_LOADER.DEADLINE_SECONDS = 120.0
     cfg.DATA_LOADER.ENABLE_MULTI_THREAD_DECODE = False  # several decoder threads per worker
 
 

@@ -60,6 +60,7 @@ def build_loaders(cfg, splits: Sequence[str]) -> list[VideoLoader]:
         persistent="train" in splits,
         prefetch_factor=cfg.DATA_LOADER.PREFETCH_FACTOR,
         start_method=cfg.DATA_LOADER.START_METHOD,
+        deadline_seconds=cfg.DATA_LOADER.DEADLINE_SECONDS,
     )
     return [
         VideoLoader(dataset, _order(cfg, split, dataset), workers, which)

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from slowfast.datasets.video_dataset import ItemReport
+from slowfast.datasets.bad_files import FILE_NAME, BadFiles
+from slowfast.datasets.video_dataset import ItemReport, VideoDataset
 from slowfast.datasets.watching import is_late
+from slowfast.utils import distributed
 from slowfast.utils.appended_table import AppendedTable
+from slowfast.utils.plural import counted
 
 MIN_TRIED = 20  # videos tried before a share of them means anything
 
@@ -117,3 +120,26 @@ class Replacements:
         if row not in self._known:
             self._known.add(row)
             self._table.append(*row)
+
+
+def open_account(folder: Path, dataset: Any, max_fraction: float, log: Logger) -> BadVideos:
+    """The account of a run in ``folder``, kept there by rank 0 for a data set of this package.
+
+    The data set is told of the files that an earlier run there could not read, before its workers start. All ranks
+    call it. Raises what AppendedTable raises.
+    """
+    if not isinstance(dataset, VideoDataset):  # made elsewhere: its files have no stamps to know them by
+        return BadVideos(dataset.name, max_fraction, log)
+    files = BadFiles(folder, dataset) if distributed.is_main() else None
+    known = distributed.broadcast_object(files and files.known())
+    dataset.known_bad.update(known)
+    if known:
+        log.info(
+            "%s known to be unreadable and not opened, see %s",
+            counted(len(known), "video"),
+            folder / FILE_NAME,
+        )
+    if files is None:
+        return BadVideos(dataset.name, max_fraction, log)
+    replacements = Replacements(folder, dataset.name)
+    return BadVideos(dataset.name, max_fraction, log, files.add, replacements.add)
