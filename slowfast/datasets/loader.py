@@ -247,9 +247,9 @@ class Workers:
         try:
             while True:
                 try:
+                    if batches is None:
+                        batches = self._watch.start(partial(iter, self._loader))
                     with self._watch.waiting():
-                        if batches is None:
-                            batches = self._watch.start(partial(iter, self._loader))
                         batch = next(batches, None)
                 except (RuntimeError, OSError, EOFError) as error:
                     casualties = self._watch.casualties()
@@ -268,8 +268,8 @@ class Workers:
                 del batch
         finally:
             del batches
-            if not self._persistent and self._passes == number:
-                self._watch.end()
+            if self._passes == number:
+                self._watch.rest() if self._persistent else self._watch.end()
 
     def _start_anew(self) -> None:
         self._loader = None  # with the processes that are left

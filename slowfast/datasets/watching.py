@@ -110,15 +110,20 @@ class Watch:
                 self._thread = threading.Thread(target=self._look, args=(self._over,), daemon=True)
                 self._thread.start()
 
-    def end(self) -> None:
-        """Forget the processes, and kill those that are still there."""
-        self._over.set()
+    def rest(self) -> None:
+        """Look no more for those that are late, until the next `start`."""
         if self._thread is not None:
+            self._over.set()
             self._thread.join()
+            self._over, self._thread = threading.Event(), None
+
+    def end(self) -> None:
+        """Rest, and forget the processes, of which those that are still there are killed."""
+        self.rest()
         for process in self._processes:
             process.kill()
             process.join(_GRACE_SECONDS)
-        self._over, self._thread, self._processes = threading.Event(), None, ()
+        self._processes = ()
         self._late.clear()
         self.table.zero_()
 

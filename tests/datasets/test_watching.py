@@ -148,7 +148,14 @@ def test_a_video_that_ends_its_worker_is_replaced_as_if_it_could_not_be_read(kin
     assert 5 not in plain.open_media.opened  # nobody touches what is known
 
 
-@pytest.mark.parametrize("options", [{}, {"start_method": "spawn", "num_workers": 1}, {"persistent": False}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"persistent": False},
+        pytest.param({"start_method": "spawn", "num_workers": 1}, marks=pytest.mark.slow),
+    ],
+)
 def test_what_ends_one_worker_only_changes_nothing(tmp_path, options):
     order = TrainOrder(12, 2, seed=1)
     faults = (
@@ -271,11 +278,12 @@ def test_a_worker_that_is_idle_is_never_late(monkeypatch):
 
 
 def test_processes_that_are_over_are_gone():
-    train = loader(videos(Media({5: SEGFAULT})))
+    train = loader(videos(Media({5: SEGFAULT})), deadline=DEADLINE)
     read(train.epoch(0))
     watch = train._workers._watch
     processes = list(watch._processes)
     assert len(processes) == 2 and all(process.is_alive() for process in processes)
+    assert watch._thread is None  # between passes nobody can be late
     watch.end()
     assert [process.exitcode for process in processes] == [-signal.SIGKILL] * 2
     assert watch.casualties() == []
