@@ -15,7 +15,8 @@ def get_cfg() -> CfgNode:
     checked, frozen copy. ``load_cfg`` does all of it in one go.
     """
     cfg = CfgNode()
-    for add in (_run, _train, _test, _data, _data_loader, _data_training, _augmentation, _model, _uniformer, _solver, _log):
+    data = _data, _data_loader, _data_training, _augmentation
+    for add in (_run, _train, _test, *data, _model, _uniformer, _solver, _log):
         add(cfg)
     cfg.set_kinds(KINDS)
     return cfg

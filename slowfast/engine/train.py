@@ -64,25 +64,7 @@ def train(cfg) -> dict:
     _log_start(cfg, session, model, loader)
 
     rate = partial(learning_rate, cfg)
-    saver = Saver(
-        progress,
-        board,
-        partial(
-            _payload,
-            cfg,
-            session,
-            model,
-            step,
-            _same_run(cfg, loader),
-            _class_names(loader),
-            progress,
-            bad_videos,
-        ),
-        output_dir=session.output_dir,
-        steps_per_epoch=len(loader),
-        keep=cfg.TRAIN.KEEP_CHECKPOINTS,
-        pauses=Pauses(cfg.TRAIN.CHECKPOINT_SECONDS, cfg.TRAIN.CHECKPOINT_STEPS),
-    )
+    saver = _saver(cfg, session, model, step, loader, progress, board, bad_videos)
     for epoch in range(progress.epoch + 1, cfg.SOLVER.MAX_EPOCH):
         eval_due = _due(cfg.TRAIN.EVAL_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
         checkpoint_due = _due(cfg.TRAIN.CHECKPOINT_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
@@ -308,6 +290,28 @@ def _same_run(cfg, loader) -> resuming.SameRun:
 
 def _class_names(loader) -> Sequence[str] | None:
     return getattr(loader.dataset, "class_names", None)
+
+
+def _saver(
+    cfg,
+    session: Session,
+    model: nn.Module,
+    step: TrainStep,
+    loader,
+    progress: Progress,
+    board: monitor.TrainMonitor,
+    bad_videos: BadVideos,
+) -> Saver:
+    run, names = _same_run(cfg, loader), _class_names(loader)
+    return Saver(
+        progress,
+        board,
+        partial(_payload, cfg, session, model, step, run, names, progress, bad_videos),
+        output_dir=session.output_dir,
+        steps_per_epoch=len(loader),
+        keep=cfg.TRAIN.KEEP_CHECKPOINTS,
+        pauses=Pauses(cfg.TRAIN.CHECKPOINT_SECONDS, cfg.TRAIN.CHECKPOINT_STEPS),
+    )
 
 
 def _payload(
