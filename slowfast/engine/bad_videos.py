@@ -35,9 +35,10 @@ class BadVideos:
         log: Logger,
         found: Callable[[int, str], None] = lambda index, reason: None,
         replaced: Callable[[int, int, int], None] = lambda epoch, index, source: None,
+        listed_in: str = "",
     ) -> None:
         self._name_of, self._found, self._replaced = name_of, found, replaced
-        self._max_fraction = max_fraction
+        self._max_fraction, self._listed_in = max_fraction, listed_in
         self._log = log
         self._tried = bytearray()  # by list index, 1 once tried: a set of a million numbers would take 60 MB
         self._num_tried = 0
@@ -100,6 +101,7 @@ class BadVideos:
         return "\n".join(
             [f"{what} ({len(self.reasons)} of {self._num_tried} tried; is DATA.PATH_PREFIX right?):", *lines]
             + ([f"  and {more} more"] if more > 0 else [])
+            + ([f"  all of them: {self._listed_in}"] if more > 0 and self._listed_in else [])
         )
 
 
@@ -139,7 +141,8 @@ def open_account(folder: Path, dataset: Any, max_fraction: float, log: Logger) -
             counted(len(known), "video"),
             folder / FILE_NAME,
         )
+    listed_in = str(folder / FILE_NAME)
     if files is None:
-        return BadVideos(dataset.name, max_fraction, log)
+        return BadVideos(dataset.name, max_fraction, log, listed_in=listed_in)
     replacements = Replacements(folder, dataset.name)
-    return BadVideos(dataset.name, max_fraction, log, files.add, replacements.add)
+    return BadVideos(dataset.name, max_fraction, log, files.add, replacements.add, listed_in)

@@ -56,6 +56,16 @@ def test_too_large_a_share_of_unreadable_videos_stops_the_run(account):
         videos.add([bad(index, 100) for index in range(5, 9)])
 
 
+def test_a_long_list_ends_in_the_file_that_has_all():
+    videos = BadVideos(
+        "v{}.mp4".format, 0.5, logging.getLogger("slowfast.test"), listed_in="run/bad_videos.csv"
+    )
+    with pytest.raises(
+        ValueError, match=r"v19.mp4: empty file\n  and 3 more\n  all of them: run/bad_videos.csv$"
+    ):
+        videos.add([bad(index, 99) for index in range(23)])
+
+
 def test_a_video_is_tried_once_however_often_it_is_read(account):
     videos = account(0.25)
     for _ in range(3):  # 2 of 20 tried: with repetitions counted, 4 of them would have to be bad
