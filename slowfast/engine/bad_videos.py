@@ -25,7 +25,8 @@ class BadVideos:
 
     ``name_of`` turns a list index into the path as written in the list. ``found`` is told (list index, reason) of each
     unreadable video when it is named, and ``replaced`` (epoch, list index, that of its replacement) of each sample
-    that was replaced because its own video or a replacement missed its deadline.
+    that was replaced because its own video or a replacement missed its deadline. ``listed_in`` is the file that names
+    all unreadable videos, if any does.
     """
 
     def __init__(
