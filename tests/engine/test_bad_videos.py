@@ -212,3 +212,20 @@ def test_a_run_survives_what_its_decoder_does_not(debug_cfg, tmp_path, monkeypat
     broken(monkeypatch, victims[:1], not_again)  # nor does a new run in the same folder
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     assert_same_weights(plain, train(debug_cfg("DATA_LOADER.NUM_WORKERS", "0")))
+
+
+def test_a_worker_that_is_killed_by_chance_changes_nothing(debug_cfg, tmp_path, monkeypatch, victims):
+    plain = train(debug_cfg("OUTPUT_DIR", str(tmp_path / "plain")))
+
+    def killed_once(path):
+        mark = tmp_path / "killed"
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+            threading.Event().wait()
+
+    broken(monkeypatch, victims, killed_once)
+    survived = train(debug_cfg("DATA_LOADER.NUM_WORKERS", "1"))
+    assert (tmp_path / "killed").exists() and survived["unreadable"] == {}
+    assert_same_weights(plain, survived)
+    assert not (tmp_path / "run" / FILE_NAME).exists()
