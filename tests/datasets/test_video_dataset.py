@@ -197,7 +197,9 @@ def test_a_known_bad_file_yields_what_failing_to_read_it_would(folder, number, m
     expected = [data[epoch, number] for epoch in range(4)]
     reasons = dict(failure for item in expected for failure in item.report.failures)
     opened = []
-    monkeypatch.setattr(video_dataset, "open_video", lambda path, threads: opened.append(path) or open_video(path))
+    monkeypatch.setattr(
+        video_dataset, "open_video", lambda path, threads: opened.append(path) or open_video(path)
+    )
     known = replace(data, known_bad=reasons)
     for epoch, item in enumerate(expected):
         assert_same(known[epoch, number], item)
