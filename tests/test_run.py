@@ -165,6 +165,10 @@ def test_unreadable_test_videos_are_counted_and_named(trained, debug_data, tmp_p
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert (results["num_scored"], results["num_total"]) == (16, 19)
+    assert results["num_views_missing"] == 3 * 6
+    for name, value in results["video"].items():  # percent of the 16, and of all 19
+        assert results["video_missing_wrong"][name] == pytest.approx(value * 16 / 19)
+    assert "18 views and so 3 videos are missing; counted as wrong: top1 " in done.stdout
     reasons = {entry["path"]: entry["reason"] for entry in results["unreadable"]}
     assert set(reasons) == {f"{tmp_path}/cut.mp4", f"{tmp_path}/none.mp4", str(tmp_path)}
     assert "no such file" in reasons[f"{tmp_path}/none.mp4"] and "folder" in reasons[str(tmp_path)]

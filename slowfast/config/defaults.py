@@ -15,7 +15,8 @@ def get_cfg() -> CfgNode:
     checked, frozen copy. ``load_cfg`` does all of it in one go.
     """
     cfg = CfgNode()
-    for add in (_run, _train, _test, _data, _data_training, _augmentation, _model, _uniformer, _solver, _log):
+    data = _data, _data_loader, _data_training, _augmentation
+    for add in (_run, _train, _test, *data, _model, _uniformer, _solver, _log):
         add(cfg)
     cfg.set_kinds(KINDS)
     return cfg
@@ -184,6 +185,8 @@ def _data(cfg: CfgNode) -> None:
     # How the views of a video become one score: sum (of logits) | softmax (mean of probabilities, here) | max
     cfg.DATA.ENSEMBLE_METHOD = "sum"
 
+
+def _data_loader(cfg: CfgNode) -> None:
     # ------------------------------------------------------------------------------------------ DATA_LOADER
     cfg.DATA_LOADER = CfgNode()
     # Worker processes per process, at most as many as there are cores; 0: none
@@ -191,6 +194,10 @@ def _data(cfg: CfgNode) -> None:
     cfg.DATA_LOADER.PREFETCH_FACTOR = 2  # batches that each worker prepares ahead (here)
     cfg.DATA_LOADER.START_METHOD = ""  # fork | spawn | forkserver; "": as the platform does (here)
     cfg.DATA_LOADER.PIN_MEMORY = True  # page-locked batches, for faster copies to a GPU
+    # A worker that reads one video for longer than so many seconds is killed; after the second time the video counts as
+    # unreadable. Far above what a slow disk takes, so that only what hangs is met, and far below the half hour after
+    # which other processes give up waiting for this one; 0: no such limit (here)
+    cfg.DATA_LOADER.DEADLINE_SECONDS = 120.0
     cfg.DATA_LOADER.ENABLE_MULTI_THREAD_DECODE = False  # several decoder threads per worker
 
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from fvcore.common.registry import Registry
 
-from slowfast.datasets import annotations, rand_augment, sampling, shards
+from slowfast.datasets import annotations, rand_augment, sampling, shards, shared_memory
 from slowfast.datasets.checking.listing import Listing
 from slowfast.datasets.clip_sampler import ClipSampler
 from slowfast.datasets.frame_cache import FrameCache
@@ -48,23 +48,43 @@ def build_loaders(cfg, splits: Sequence[str]) -> list[VideoLoader]:
     """Loaders of several splits for this process, which share their workers: one is read at a time.
 
     TRAIN.BATCH_SIZE counts videos and TEST.BATCH_SIZE views, both per shard, shared by its NUM_GPUS processes.
-    Validation and test read the list in order; see slowfast.datasets.loader for who reads what.
+    Validation and test read the list in order; see slowfast.datasets.loader for who reads what. Raises ValueError
+    where the machine has too little shared memory for what workers prepare ahead.
     """
     datasets = [build_dataset(cfg, split) for split in splits]
+    processes = distributed.processes_on_this_host()
+    num_workers = environment.cap_workers(cfg.DATA_LOADER.NUM_WORKERS, processes)
+    shared_memory.check(
+        max(_batch_bytes(cfg, split, dataset) for split, dataset in zip(splits, datasets, strict=True)),
+        num_workers=num_workers,
+        prefetch_factor=cfg.DATA_LOADER.PREFETCH_FACTOR,
+        passes=cfg.TRAIN.ACCUMULATION_STEPS if "train" in splits else 1,
+        processes_on_host=processes,
+    )
     workers = Workers(
         datasets,
-        num_workers=environment.cap_workers(
-            cfg.DATA_LOADER.NUM_WORKERS, distributed.processes_on_this_host()
-        ),
+        num_workers=num_workers,
         pin_memory=cfg.DATA_LOADER.PIN_MEMORY and cfg.NUM_GPUS > 0,
         persistent="train" in splits,
         prefetch_factor=cfg.DATA_LOADER.PREFETCH_FACTOR,
         start_method=cfg.DATA_LOADER.START_METHOD,
+        deadline_seconds=cfg.DATA_LOADER.DEADLINE_SECONDS,
     )
     return [
         VideoLoader(dataset, _order(cfg, split, dataset), workers, which)
         for which, (split, dataset) in enumerate(zip(splits, datasets, strict=True))
     ]
+
+
+def _batch_bytes(cfg, split: str, dataset) -> int:
+    """Pixels of the largest batch of a split, for one process."""
+    if split == "train":
+        side = cfg.DATA.TRAIN_CROP_SIZE
+        clips = cfg.TRAIN.BATCH_SIZE // max(1, cfg.NUM_GPUS) * dataset.views_per_video
+    else:
+        side = cfg.DATA.TEST_CROP_SIZE
+        clips = eval_group_size(views_per_batch(cfg), dataset.views_per_video) * dataset.views_per_video
+    return clips * cfg.DATA.NUM_FRAMES * side * side * 3
 
 
 def _order(cfg, split: str, dataset) -> TrainOrder | EvalOrder:

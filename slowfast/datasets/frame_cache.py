@@ -29,7 +29,7 @@ class FrameCache:
     """
 
     def __init__(self, open_media: Callable[[VideoTable, int], Any], short_side: int, max_bytes: int) -> None:
-        self._open_media = open_media
+        self.open_media = open_media
         self._short_side = short_side
         self._room = max_bytes
         self._kept: dict[str, KeptFrames] = {}
@@ -43,7 +43,7 @@ class FrameCache:
         if path in self._kept:
             return self._kept[path]
         with ExitStack() as stack:
-            reader = stack.enter_context(ShrunkFrames(self._open_media(table, index), self._short_side))
+            reader = stack.enter_context(ShrunkFrames(self.open_media(table, index), self._short_side))
             if reader.num_frames * reader.read([0]).nbytes > self._room:
                 stack.pop_all()  # the caller closes it
                 return reader

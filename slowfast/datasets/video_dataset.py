@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from slowfast.datasets import sampling
+from slowfast.datasets import sampling, watching
 from slowfast.datasets.annotations import VideoTable
 from slowfast.datasets.clip_sampler import ClipSampler
 from slowfast.datasets.frame_folders import FrameFolder, open_frame_folder
@@ -93,6 +93,8 @@ class VideoDataset(torch.utils.data.Dataset):
     ``make_views`` turns clips uint8 (clips, T, H, W, 3) into Views; it is given one random generator per copy.
     ``num_copies`` is the number of augmented copies of a training clip (1 otherwise). ``replace_unreadable`` is
     for training only: an unreadable video is replaced by another one drawn from the item's own generator.
+    ``known_bad`` holds (list index -> reason) of files that are not opened any more, as if reading them had failed in
+    this way; workers know what it held when they were started.
     """
 
     table: VideoTable
@@ -107,6 +109,7 @@ class VideoDataset(torch.utils.data.Dataset):
     num_classes: int = 0
     multi_label: bool = False
     class_names: list[str] | None = field(default=None, repr=False)
+    known_bad: dict[int, str] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -127,6 +130,10 @@ class VideoDataset(torch.utils.data.Dataset):
         epoch, index = key
         failures: list[tuple[int, str]] = []
         for source in self._candidates(epoch, index):
+            if source in self.known_bad:
+                failures.append((source, self.known_bad[source]))
+                continue
+            watching.now_reading(source)
             try:
                 clips, which, damage = self._read(source, epoch, index)
             except UnreadableVideo as error:

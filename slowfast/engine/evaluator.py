@@ -175,22 +175,28 @@ def check_scored(
 
 
 def measure(
-    scores: np.ndarray, labels: Sequence[int] | Sequence[Sequence[int]], multi_label: bool
+    scores: np.ndarray,
+    labels: Sequence[int] | Sequence[Sequence[int]],
+    multi_label: bool,
+    missing: Sequence[int] | Sequence[Sequence[int]] = (),
 ) -> dict[str, float]:
     """``{"top1": …, "top5": …}`` in percent, or ``{"map": …}`` from 0 to 1 with several labels per sample.
 
-    ``scores`` (N, K); k is at most the number of classes. Without any sample the values are NaN.
+    ``scores`` (N, K); k is at most the number of classes. ``missing`` are labels of further samples, without scores,
+    which count as wrong: no hits, or ranked last for every class. Without any sample the values are NaN.
     """
     table = torch.from_numpy(scores)
-    if not len(scores):
+    count = len(scores) + len(missing)
+    if not count:
         return dict.fromkeys(("map",) if multi_label else ("top1", "top5"), float("nan"))
     if multi_label:
+        table = torch.cat([table, table.new_full((len(missing), table.shape[1]), -float("inf"))])
         hot = torch.zeros(table.shape)
-        for row, classes in zip(hot, labels, strict=True):
+        for row, classes in zip(hot, [*labels, *missing], strict=True):
             row[list(classes)] = 1.0
         return {"map": metrics.mean_average_precision(table, hot)}
-    hits = metrics.topk_correct(table, torch.tensor(labels), (1, 5))
-    return {f"top{k}": 100.0 * int(count) / len(scores) for k, count in hits.items()}
+    hits = metrics.topk_correct(table, torch.tensor(labels, dtype=torch.int64), (1, 5))
+    return {f"top{k}": 100.0 * int(hit) / count for k, hit in hits.items()}
 
 
 def why_unlabelled(labels: Iterable, has_labels: bool | str, num_classes: int, list_path: str = "") -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -182,11 +184,15 @@ def _write(
     by_clips = _by_clips(cfg, evaluation, dataset, unlabelled) if cfg.TEST.NUM_TEMPORAL_CLIPS else {}
     summary = {
         "video": _measure(cfg, scored.video_ids, scored.scores, dataset, unlabelled),
+        "video_missing_wrong": _measure(
+            cfg, scored.video_ids, scored.scores, dataset, unlabelled, _missing(scored, len(dataset))
+        ),
         "clip": {name: value for name, value in clip.items() if name != "top5"},
         **({"no_accuracy": unlabelled} if unlabelled else {}),
         **({"by_clips": by_clips} if by_clips else {}),
         "num_scored": len(scored.video_ids),
         "num_total": len(dataset),
+        "num_views_missing": len(dataset) * dataset.views_per_video - len(records),
         "views": _views(cfg, cfg.TEST.NUM_ENSEMBLE_VIEWS),
         "ensemble_method": cfg.DATA.ENSEMBLE_METHOD,
         "unreadable": [
@@ -241,12 +247,19 @@ def _by_clips(cfg, evaluation: evaluator.Evaluation, dataset, unlabelled: str) -
     return measured
 
 
-def _measure(cfg, video_ids: np.ndarray, scores: np.ndarray, dataset, unlabelled: str) -> dict:
-    """Accuracy of rows of scores (N, K) of these videos; nothing where there are no true labels."""
+def _measure(
+    cfg, video_ids: np.ndarray, scores: np.ndarray, dataset, unlabelled: str, missing: Sequence[int] = ()
+) -> dict:
+    """Accuracy of rows of scores (N, K) of these videos, and of ``missing`` ones as wrong; {} without true labels."""
     if unlabelled:
         return {}
-    labels = [dataset.label(int(index)) for index in video_ids]
-    return evaluator.measure(scores, labels, cfg.DATA.MULTI_LABEL)
+    labels, others = ([dataset.label(int(index)) for index in indices] for indices in (video_ids, missing))
+    return evaluator.measure(scores, labels, cfg.DATA.MULTI_LABEL, others)
+
+
+def _missing(scored: evaluator.VideoScores, num_total: int) -> list[int]:
+    """Videos of which not every view has a score."""
+    return np.setdiff1d(np.arange(num_total), scored.video_ids).tolist()
 
 
 def _views(cfg, num_clips: int) -> str:
@@ -264,18 +277,30 @@ def _predictions(scored: evaluator.VideoScores, dataset, unlabelled: str) -> lis
     ]
 
 
+def _accuracy(measures: dict) -> str:
+    return ", ".join(
+        f"{name} {value:.2f}" for name, value in measures.items() if name in ("top1", "top5", "map")
+    )
+
+
 def _log_summary(session: Session, summary: dict) -> None:
     log = session.log
     whole = {**summary["video"], "num_scored": summary["num_scored"], "views": summary["views"]}
     others = [entry for entry in summary.get("by_clips", {}).values() if entry["views"] != whole["views"]]
     for entry in (*others, whole):
-        values = [f"{name} {value:.2f}" for name, value in entry.items() if name in ("top1", "top5", "map")]
         log.info(
             "%s over %d of %d videos, views %s",
-            ", ".join(values) or "predictions without accuracy",
+            _accuracy(entry) or "predictions without accuracy",
             entry["num_scored"],
             summary["num_total"],
             entry["views"],
+        )
+    if summary["num_views_missing"]:
+        log.warning(
+            "%d views and so %d videos are missing; counted as wrong: %s",
+            summary["num_views_missing"],
+            summary["num_total"] - summary["num_scored"],
+            _accuracy(summary["video_missing_wrong"]) or "no accuracy",
         )
     log.info("see %s", session.output_dir / "results.json")
     for warning in summary["warnings"]:

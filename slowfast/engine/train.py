@@ -11,7 +11,7 @@ from torch import nn
 from slowfast.datasets.build import build_loaders, preprocessing, videos_per_step
 from slowfast.engine import data_wait, evaluator, monitor, precision, resuming, weights
 from slowfast.engine import optimizer as optimizers
-from slowfast.engine.bad_videos import BadVideos
+from slowfast.engine.bad_videos import BadVideos, open_account
 from slowfast.engine.build import (
     build_step,
     choose_operators,
@@ -56,23 +56,15 @@ def train(cfg) -> dict:
         model = build_model(cfg)
     model.to(session.device)
     step = build_step(cfg, session.device, distributed.wrap(model, session.device))
-    progress = _start(cfg, session, model, step, loader)
+    bad_videos = open_account(session.output_dir, loader.dataset, cfg.DATA.MAX_BAD_FRACTION, session.log)
+    progress = _start(cfg, session, model, step, loader, bad_videos)
     progress.operators = _settle(cfg, session, model, step, progress.operators)
     session.keep_config(cfg.dump())
     recorder, board, val_board = _records(cfg, session, progress, len(loader))
-    bad_videos = BadVideos(loader.dataset.name, cfg.DATA.MAX_BAD_FRACTION, session.log)
     _log_start(cfg, session, model, loader)
 
     rate = partial(learning_rate, cfg)
-    saver = Saver(
-        progress,
-        board,
-        partial(_payload, cfg, session, model, step, _same_run(cfg, loader), _class_names(loader), progress),
-        output_dir=session.output_dir,
-        steps_per_epoch=len(loader),
-        keep=cfg.TRAIN.KEEP_CHECKPOINTS,
-        pauses=Pauses(cfg.TRAIN.CHECKPOINT_SECONDS, cfg.TRAIN.CHECKPOINT_STEPS),
-    )
+    saver = _saver(cfg, session, model, step, loader, progress, board, bad_videos)
     for epoch in range(progress.epoch + 1, cfg.SOLVER.MAX_EPOCH):
         eval_due = _due(cfg.TRAIN.EVAL_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
         checkpoint_due = _due(cfg.TRAIN.CHECKPOINT_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
@@ -187,7 +179,7 @@ def _train_epoch(
         for batch in batches:
             reports += batch.reports
             if not len(batch):  # neither its videos nor any replacement could be read, so this raises
-                bad_videos.add(reports)
+                bad_videos.add(reports, epoch)
         lr = rate(epoch + number / len(loader))
         optimizers.set_lr(step.optimizer, lr)
         result = step(batches, progress.global_step)
@@ -195,11 +187,11 @@ def _train_epoch(
         progress.steps_in_epoch += 1
         if board.step(lr=lr, batch_size=sum(map(len, batches)), **vars(result)) is not None:
             step.guard.check(epoch, lr)
-            _share_reports(reports, bad_videos)
+            _share_reports(reports, bad_videos, epoch)
         if number + 1 < len(loader):  # after the last step the end of the epoch saves, and stops
-            saver.pause(before=partial(_share_reports, reports, bad_videos))
+            saver.pause(before=partial(_share_reports, reports, bad_videos, epoch))
     step.guard.check(epoch, rate(epoch + 1.0))
-    _share_reports(reports, bad_videos)
+    _share_reports(reports, bad_videos, epoch)
     return board.end_epoch()["data_wait"]
 
 
@@ -218,21 +210,23 @@ def _advise(cfg, session: Session, waited: float, num_videos: int) -> None:
         session.log.warning(line)
 
 
-def _share_reports(reports: list, bad_videos: BadVideos) -> None:
-    """Tell all processes what happened to the videos of each since the last time, and forget it."""
+def _share_reports(reports: list, bad_videos: BadVideos, epoch: int) -> None:
+    """Tell all processes what happened to the videos of each since the last time, in one epoch, and forget it."""
     noteworthy = distributed.all_gather_objects(reports)
     for part in noteworthy:
-        bad_videos.add(part)
+        bad_videos.add(part, epoch)
     reports.clear()
 
 
-def _start(cfg, session: Session, model: nn.Module, step: TrainStep, loader) -> Progress:
+def _start(
+    cfg, session: Session, model: nn.Module, step: TrainStep, loader, bad_videos: BadVideos
+) -> Progress:
     """Continue from TRAIN.RESUME, or take initial weights from TRAIN.INIT or UNIFORMER.PRETRAIN_NAME, or neither."""
     named = "" if cfg.TRAIN.CHECKPOINT_EPOCH_RESET else cfg.TRAIN.CHECKPOINT_FILE_PATH
     source = session.is_main and resuming.find(cfg.TRAIN.RESUME, named, session.output_dir)
     source = distributed.broadcast_object(source)  # one process looks, so that all agree
     if source:
-        return _resume(cfg, session, source, model, step, loader)
+        return _resume(cfg, session, source, model, step, loader, bad_videos)
     name = cfg.TRAIN.INIT or cfg.UNIFORMER.PRETRAIN_NAME
     if not name:
         session.log.info("training from scratch")
@@ -251,7 +245,9 @@ def _start(cfg, session: Session, model: nn.Module, step: TrainStep, loader) -> 
     return Progress()
 
 
-def _resume(cfg, session: Session, path: str, model: nn.Module, step: TrainStep, loader) -> Progress:
+def _resume(
+    cfg, session: Session, path: str, model: nn.Module, step: TrainStep, loader, bad_videos: BadVideos
+) -> Progress:
     saved = checkpoint.load(path)
     if "optimizer_state" not in saved or "global_step" not in saved:
         raise ValueError(
@@ -265,6 +261,8 @@ def _resume(cfg, session: Session, path: str, model: nn.Module, step: TrainStep,
     if saved["scaler_state"]:  # empty where the run had no loss scaling so far
         step.scaler.load_state_dict(saved["scaler_state"])
     step.guard.load_state(saved.get("guard", [0, 0, 0]))
+    if "bad_videos" in saved and saved["train_list"] == _same_run(cfg, loader).train_list:
+        bad_videos.load_state(saved["bad_videos"])
     session.log.info(
         "resuming %s after epoch %d, step %d (%d of the next epoch)\n%s",
         path,
@@ -294,6 +292,28 @@ def _class_names(loader) -> Sequence[str] | None:
     return getattr(loader.dataset, "class_names", None)
 
 
+def _saver(
+    cfg,
+    session: Session,
+    model: nn.Module,
+    step: TrainStep,
+    loader,
+    progress: Progress,
+    board: monitor.TrainMonitor,
+    bad_videos: BadVideos,
+) -> Saver:
+    run, names = _same_run(cfg, loader), _class_names(loader)
+    return Saver(
+        progress,
+        board,
+        partial(_payload, cfg, session, model, step, run, names, progress, bad_videos),
+        output_dir=session.output_dir,
+        steps_per_epoch=len(loader),
+        keep=cfg.TRAIN.KEEP_CHECKPOINTS,
+        pauses=Pauses(cfg.TRAIN.CHECKPOINT_SECONDS, cfg.TRAIN.CHECKPOINT_STEPS),
+    )
+
+
 def _payload(
     cfg,
     session: Session,
@@ -302,6 +322,7 @@ def _payload(
     run: resuming.SameRun,
     class_names: Sequence[str] | None,
     progress: Progress,
+    bad_videos: BadVideos,
 ) -> dict:
     """What a checkpoint holds."""
     return {
@@ -315,6 +336,7 @@ def _payload(
         "optimizer_state": step.optimizer.state_dict(),
         "scaler_state": step.scaler.state_dict(),
         "guard": step.guard.state(),
+        "bad_videos": bad_videos.state(),
         "best": progress.best,
         "origin": progress.origin,
         "cfg": cfg.dump(),

@@ -151,13 +151,18 @@ class _Worker:
     def _cause_of_end(self) -> str:
         self._process.join(_GRACE_SECONDS)
         status = self._process.exitcode
-        if status is None or status >= 0:
-            return f"its process ended by itself (exit status {status})"
         if status == -getattr(signal, "SIGALRM", 0):
             return self._late().failure
-        if status == -getattr(signal, "SIGKILL", 0):
-            return "its process was killed (SIGKILL), perhaps by the system for lack of memory"
-        return f"its process crashed ({_signal_name(-status)})"
+        return cause_of_end(status)
+
+
+def cause_of_end(status: int | None) -> str:
+    """Why the process of a job is gone, from its exit status as multiprocessing tells it."""
+    if status is None or status >= 0:
+        return f"its process ended by itself (exit status {status})"
+    if status == -getattr(signal, "SIGKILL", 0):
+        return "its process was killed (SIGKILL), perhaps by the system for lack of memory"
+    return f"its process crashed ({_signal_name(-status)})"
 
 
 def _attentive(workers: Sequence[_Worker]) -> list[_Worker]:

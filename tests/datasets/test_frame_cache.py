@@ -78,7 +78,7 @@ def test_small_frames_are_not_enlarged():
 
 def test_frames_do_not_travel_to_workers():
     cache = FrameCache(Reader, 12, 10**6)
-    cache._open_media = Opener()
+    cache.open_media = Opener()
     read(cache, 0, [0])
     assert len(pickle.dumps(cache._kept)) > 20_000 > len(pickle.dumps(cache.__getstate__()["_kept"]))
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from slowfast.datasets import annotations, rand_augment
+from slowfast.datasets import annotations, rand_augment, video_dataset
 from slowfast.datasets.clip_sampler import ClipSampler
+from slowfast.datasets.frames import open_video
 from slowfast.datasets.loader import TrainOrder, VideoLoader, Workers
 from slowfast.datasets.pipeline import EvalViews, TrainViews, empty_views
 from slowfast.datasets.synthetic import render_clip
@@ -185,6 +186,26 @@ def test_training_replaces_an_unreadable_video_from_the_items_own_generator(fold
     assert_same(item, train_set(folder, "all.csv")[0, 6])
     others = {data[epoch, 6].report.source for epoch in range(8)}
     assert len(others) > 1
+
+
+@pytest.mark.parametrize("number", [6, 7, 8])
+def test_a_known_bad_file_yields_what_failing_to_read_it_would(folder, number, monkeypatch):
+    data = train_set(folder, "all.csv")
+    expected = [data[epoch, number] for epoch in range(4)]
+    reasons = dict(failure for item in expected for failure in item.report.failures)
+    opened = []
+    monkeypatch.setattr(
+        video_dataset, "open_video", lambda path, threads: opened.append(path) or open_video(path)
+    )
+    known = replace(data, known_bad=reasons)
+    for epoch, item in enumerate(expected):
+        assert_same(known[epoch, number], item)
+    assert opened == [data.table.path(item.report.source) for item in expected]
+
+
+def test_a_known_bad_file_is_not_scored_in_evaluation(folder):
+    report = replace(test_set(folder, 2, 3), known_bad={4: "crashes"})[0, 4].report
+    assert (report.source, report.failures) == (-1, ((4, "crashes"),))
 
 
 def test_a_list_without_one_readable_video_gives_empty_items(folder):

@@ -151,6 +151,18 @@ def test_accuracy_clips_k_and_is_nan_without_samples():
     assert np.isnan(evaluator.measure(scores[:0], [], multi_label=False)["top1"])
 
 
+def test_missing_samples_count_as_wrong():
+    scores = np.array([[0.1, 0.7, 0.2], [0.6, 0.3, 0.1], [0.2, 0.2, 0.6]], np.float32)
+    measured = evaluator.measure(scores, [1, 1, 2], False, missing=[0])
+    assert measured == {"top1": 50.0, "top5": 75.0}  # 2 and 3 of 4
+    assert evaluator.measure(scores[:0], [], False, missing=[0, 1]) == {"top1": 0.0, "top5": 0.0}
+    # Class 0: ranks 1 and 4 of 4 (precision 1, 1/2); class 1: rank 1 of those scored; class 2: the missing one alone,
+    # 4th, behind no other positive (1/4).
+    hot = np.array([[0.9, 0.1, 0.3], [0.2, 0.8, 0.2], [0.1, 0.2, 0.1]], np.float32)
+    measured = evaluator.measure(hot, [[0], [1], []], True, missing=[[0, 2]])
+    assert measured == {"map": pytest.approx((3 / 4 + 1 + 1 / 4) / 3)}
+
+
 def test_several_labels_are_measured_by_mean_average_precision():
     scores = np.array([[0.9, 0.1, 0.3], [0.8, 0.7, 0.2], [0.1, 0.6, 0.4]], np.float32)
     # class 0: ranks 1, 2 -> 1; class 1: positive at rank 2 -> 1/2; class 2 has no positive and is left out

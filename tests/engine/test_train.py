@@ -84,8 +84,8 @@ def test_a_checkpoint_says_all_and_holds_tensors_and_builtins_only(finished):
     saved = checkpoint.load(result["checkpoint"])
     assert set(saved) == {
         "format", "epoch", "global_step", "batch_in_epoch", "so_far", "global_batch", "dataset", "train_list",
-        "rng_seed", "model_state", "optimizer_state", "scaler_state", "guard", "best", "origin", "cfg", "operators",
-        "class_names", "preprocessing", "versions",
+        "rng_seed", "model_state", "optimizer_state", "scaler_state", "guard", "bad_videos", "best", "origin", "cfg",
+        "operators", "class_names", "preprocessing", "versions",
     }  # fmt: skip
     assert (saved["epoch"], saved["global_step"], saved["batch_in_epoch"], saved["global_batch"]) == (
         1,
