@@ -13,7 +13,8 @@ from slowfast.datasets import annotations, rand_augment, sampling, shards, share
 from slowfast.datasets.checking.listing import Listing
 from slowfast.datasets.clip_sampler import ClipSampler
 from slowfast.datasets.frame_cache import FrameCache
-from slowfast.datasets.loader import EvalOrder, TrainOrder, VideoLoader, Workers, eval_group_size
+from slowfast.datasets.loader import VideoLoader, Workers
+from slowfast.datasets.orders import EvalOrder, TrainOrder, eval_group_size
 from slowfast.datasets.pipeline import DeviceStage, EvalViews, TrainViews, empty_views
 from slowfast.datasets.video_dataset import FrameFolders, ShardFiles, VideoDataset, VideoFiles
 from slowfast.utils import distributed, environment

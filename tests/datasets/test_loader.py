@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from slowfast.datasets.loader import EvalOrder, TrainOrder, VideoLoader, Workers, collate, eval_group_size
+from slowfast.datasets.loader import VideoLoader, Workers, collate
+from slowfast.datasets.orders import EvalOrder, TrainOrder, eval_group_size
 from slowfast.datasets.pipeline import Views, empty_views
 from slowfast.datasets.video_dataset import ItemReport, VideoItem
 

@@ -10,7 +10,8 @@ import torch
 from slowfast.datasets import annotations, rand_augment, video_dataset
 from slowfast.datasets.clip_sampler import ClipSampler
 from slowfast.datasets.frames import open_video
-from slowfast.datasets.loader import TrainOrder, VideoLoader, Workers
+from slowfast.datasets.loader import VideoLoader, Workers
+from slowfast.datasets.orders import TrainOrder
 from slowfast.datasets.pipeline import EvalViews, TrainViews, empty_views
 from slowfast.datasets.synthetic import render_clip
 from slowfast.datasets.video_dataset import VideoDataset
@@ -204,7 +205,7 @@ def test_a_known_bad_file_yields_what_failing_to_read_it_would(folder, number, m
 
 
 def test_a_known_bad_file_is_not_scored_in_evaluation(folder):
-    report = replace(test_set(folder, 2, 3), known_bad={4: "crashes"})[0, 4].report
+    report = replace(evaluation_set(folder, 2, 3), known_bad={4: "crashes"})[0, 4].report
     assert (report.source, report.failures) == (-1, ((4, "crashes"),))
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from slowfast.datasets import watching
-from slowfast.datasets.loader import EvalOrder, TrainOrder, VideoLoader, Workers
+from slowfast.datasets.loader import VideoLoader, Workers
+from slowfast.datasets.orders import EvalOrder, TrainOrder
 from slowfast.datasets.pipeline import Views
 from slowfast.datasets.video_dataset import ItemReport, VideoDataset, VideoItem
 from slowfast.datasets.watching import Watch, is_late

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from slowfast.datasets.loader import EvalOrder, VideoLoader, Workers, collate
+from slowfast.datasets.loader import VideoLoader, Workers, collate
+from slowfast.datasets.orders import EvalOrder
 from slowfast.datasets.pipeline import Views, empty_views
 from slowfast.datasets.video_dataset import ItemReport, VideoItem
 from slowfast.engine import evaluator

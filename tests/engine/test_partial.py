@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from slowfast.datasets.annotations import read_list
-from slowfast.datasets.loader import EvalOrder
+from slowfast.datasets.orders import EvalOrder
 from slowfast.datasets.video_dataset import ItemReport
 from slowfast.engine import evaluator, partial
 from slowfast.engine.evaluator import Records
