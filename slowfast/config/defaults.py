@@ -72,6 +72,8 @@ def _train(cfg: CfgNode) -> None:
     # Passes whose gradients are averaged for one optimizer step of BATCH_SIZE x NUM_SHARDS x this many videos (here)
     cfg.TRAIN.ACCUMULATION_STEPS = 1
     cfg.TRAIN.EVAL_PERIOD = 10  # epochs between validations; 0: none, and no validation list is read (here)
+    # Training ends before MAX_EPOCH when so many validations in a row were no better than the best; 0: never (here)
+    cfg.TRAIN.PATIENCE = 0
     cfg.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
     cfg.TRAIN.SAVE_LATEST = True  # a checkpoint after every epoch, also between periods (here)
     cfg.TRAIN.KEEP_CHECKPOINTS = 2  # newest checkpoints kept, besides the best; 0: all (here)
