@@ -210,7 +210,7 @@ def _steps(
 ) -> choosing.Choice:
     """Batch and epochs, after a trial of how much memory and time a step takes."""
     gpus = max(1, int(keys["NUM_GPUS"]))
-    wanted = wishes.batch or choosing.wanted_batch(data.num_videos)
+    wanted = min(wishes.batch or choosing.wanted_batch(data.num_videos), data.num_videos)
     tried = config_in(base, name, [*_words({**keys, "TRAIN.BATCH_SIZE": gpus}), *wishes.opts])
     found, free = trial.measure(tried.dump())
     more: dict[str, object] = {}
