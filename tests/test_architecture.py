@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "tools": {"cli", "config", "datasets", "engine", "utils"},
     "cli": {"benchmarking", "commands", "config", "engine", "submission", "utils"},
-    "commands": {"cli", "config", "datasets", "engine", "finetuning", "inference", "utils"},
+    "commands": {"cli", "config", "datasets", "diagnosis", "engine", "finetuning", "inference", "utils"},
+    "diagnosis": {"config", "datasets", "engine", "utils"},
     "finetuning": {"config", "datasets", "engine", "models", "utils"},
     "benchmarking": {"config", "datasets", "engine", "models", "utils"},
     "engine": {"datasets", "models", "utils"},

@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""Is this machine fit for a run? tools/doctor.py [--cfg RECIPE]"""
+
+import sys
+
+from slowfast.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["doctor", *sys.argv[1:]]))
