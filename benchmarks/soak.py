@@ -7,8 +7,8 @@ read over and over by the loader of training, by one worker that stays from epoc
 nothing is under way, resident memory and open files are looked up, of the worker and of the process that it works for.
 
 Prints a table, and the slope of memory over the second half of the decodes, by least squares. The exit status is 1 if
-that is 1 MB per 1,000 decodes or more, if the fewest open files of the last quarter are more than those of the first, or
-if the worker was replaced. For Linux, where /proc tells.
+that is 1 MB per 1,000 decodes or more, if the fewest open files of the last quarter are more than those of the
+first, or if the worker was replaced. For Linux, where /proc tells.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fuzz import DEBUG_RECIPE, damage_videos, sound_videos
+from fuzzing.videos import DEBUG_RECIPE, damage_videos, sound_videos
 
 ALLOWED_MB = 1.0  # per 1,000 decodes
 _DAMAGED_EVERY = 4
@@ -141,9 +141,7 @@ def main() -> int:
     looks = list(soak(args.out, args.decodes))
     print(f"{count} videos, {len(looks)} epochs\n\n{table(looks)}\n")
     for who in ("worker", "main"):
-        print(
-            f"{who}: {slope(looks, who):+.3f} MB per 1,000 decodes in the second half, {more_files(looks, who):+d} files"
-        )
+        print(f"{who}: {slope(looks, who):+.3f} MB per 1,000 decodes, {more_files(looks, who):+d} open files")
     print(*faults(looks) or ["no faults"], sep="\n")
     return int(bool(faults(looks)))
 

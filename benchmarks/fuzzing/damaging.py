@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
-import containers
 import numpy as np
+
+from fuzzing.containers import REGIONS
 
 _SOUND_RATE = 48_000  # a second, which all codecs here take
 _MOST_HITS = 8
@@ -96,11 +97,11 @@ def _tone(codec: av.CodecContext, seconds: float) -> Iterator[av.AudioFrame]:
 def damaged(data: bytes, labels: np.ndarray, region: int, rng: np.random.Generator) -> bytes:
     """A file that is hit in one to eight places of a region, and differs from what it was.
 
-    `labels` are those of `containers.label`. Raises ValueError if the file has no byte of that region.
+    `labels` are those of `containers.label`, as is `region`. Raises ValueError if the file has no byte of that region.
     """
     places = np.flatnonzero(labels == region)
     if not len(places):
-        raise ValueError(f"no byte of the file is {containers.REGIONS[region]}")
+        raise ValueError(f"no byte of the file is {REGIONS[region]}")
     while True:
         hits = rng.choice(places, min(len(places), int(rng.integers(1, _MOST_HITS + 1))), replace=False)
         changed = bytearray(data)
@@ -131,7 +132,8 @@ def _run(labels: np.ndarray, place: int, length: int) -> int:
 
 def _hit(data: bytearray, place: int, length: int, rng: np.random.Generator) -> None:
     """Change `length` bytes from `place` on, in one of the ways below."""
-    _WAYS[int(rng.choice(len(_WAYS), p=_CHANCES))](data, slice(place, place + length), rng)
+    way = list(_WAYS)[int(rng.choice(len(_WAYS), p=list(_WAYS.values())))]
+    way(data, slice(place, place + length), rng)
 
 
 def _flip(data: bytearray, run: slice, rng: np.random.Generator) -> None:
@@ -165,16 +167,13 @@ def _cut(data: bytearray, run: slice, rng: np.random.Generator) -> None:
     del data[run.start :]
 
 
-_WAYS: tuple[Callable[[bytearray, slice, np.random.Generator], None], ...]
-_WAYS, _CHANCES = zip(
-    *(
-        (_flip, 0.3),
-        (_noise, 0.2),
-        (_number, 0.2),
-        (_fill, 0.1),
-        (_lose, 0.08),
-        (_repeat, 0.08),
-        (_cut, 0.04),
-    ),
-    strict=True,
-)
+_Way = Callable[[bytearray, slice, np.random.Generator], None]
+_WAYS: dict[_Way, float] = {  # with their chances
+    _flip: 0.3,
+    _noise: 0.2,
+    _number: 0.2,
+    _fill: 0.1,
+    _lose: 0.08,
+    _repeat: 0.08,
+    _cut: 0.04,
+}

@@ -76,7 +76,7 @@ def _label_matroska(data: bytes, labels: np.ndarray) -> None:
 
 
 def _elements(data: bytes, begin: int) -> Iterator[tuple[int, int, int, int]]:
-    """(id, first byte, first byte of the content, byte after the last) of the elements of a segment and outside of it."""
+    """(id, first byte, first byte of the content, byte after the last) of the elements outside of and in a segment."""
     while begin < len(data):
         name, place = _variable_number(data, begin, keep_marker=True)
         size, body = _variable_number(data, place, keep_marker=False)
