@@ -36,7 +36,7 @@ def run_videos(out: Path, count: int, seed: int, media: Sequence[Path], limits: 
     victims = videos.damage_videos(sound, videos.media_videos(media), _folder(out / "videos"), count, rng)
     tally = _tell("Videos, decoded in isolation", videos.judge_videos(victims, limits), out)
     share = list(dict.fromkeys([*victims[::_LOADER_EVERY], *tally.ended]))
-    counts, faults = videos.through_loader(share, _folder(out / "loader"), limits.seconds)
+    counts, faults = videos.through_loader(share, _folder(out / "loader"), limits)
     told = ", ".join(f"{kind} {counts[kind]}" for kind in KINDS[:5])
     print(
         f"\n{len(share)} of them through the loader, one worker: {told}; faults {len(faults)}",

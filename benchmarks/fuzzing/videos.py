@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def judge_videos(victims: Sequence[Victim], limits: Limits) -> Iterator[tuple[Vi
         yield victims[number], outcome
 
 
-def through_loader(victims: Sequence[Victim], folder: Path, seconds: float) -> tuple[Counter, list[str]]:
+def through_loader(victims: Sequence[Victim], folder: Path, limits: Limits) -> tuple[Counter, list[str]]:
     """How many of the videos are of each kind to the loader of a test with one worker, and the faults."""
     # Here, since each process that decodes imports this module, and has no use for torch.
     from slowfast.config import load_cfg
@@ -86,18 +87,45 @@ def through_loader(victims: Sequence[Victim], folder: Path, seconds: float) -> t
 
     folder.mkdir(exist_ok=True)
     (folder / "test.csv").write_text("".join(f"{victim.path.resolve()},0\n" for victim in victims))
-    words = ["DATA.PATH_TO_DATA_DIR", folder, "OUTPUT_DIR", folder, "DATA_LOADER.DEADLINE_SECONDS", seconds]
+    words = [
+        "DATA.PATH_TO_DATA_DIR",
+        folder,
+        "OUTPUT_DIR",
+        folder,
+        "DATA_LOADER.DEADLINE_SECONDS",
+        limits.seconds,
+    ]
     loader = build_loader(load_cfg(DEBUG_RECIPE, [str(word) for word in words]), "test")
     counts, faults, seen = Counter(), [], Counter()
-    for batch in loader:
-        for report in batch.reports:
-            seen[report.index] += 1
-            reason = report.failures[-1][1] if report.failures else report.damage
-            kind = "damaged" if report.damage else "whole" if report.readable else "refused"
-            if not report.readable:
-                kind = "late" if is_late(reason) else "crashed" if reason.startswith("its process") else kind
-            counts[kind] += 1
-            if kind != "whole" and not is_one_line(reason):
-                faults.append(f"{victims[report.index].path.name}: {reason!r}")
+    with _little_memory(limits.memory_gb):
+        reports = [report for batch in loader for report in batch.reports]
+    for report in reports:
+        seen[report.index] += 1
+        reason = report.failures[-1][1] if report.failures else report.damage
+        kind = "damaged" if report.damage else "whole" if report.readable else "refused"
+        if not report.readable:
+            kind = "late" if is_late(reason) else "crashed" if reason.startswith("its process") else kind
+        counts[kind] += 1
+        if kind != "whole" and not is_one_line(reason):
+            faults.append(f"{victims[report.index].path.name}: {reason!r}")
     faults += [f"{victims[n].path.name}: came {seen[n]} times" for n in range(len(victims)) if seen[n] != 1]
     return counts, faults
+
+
+@contextmanager
+def _little_memory(gb: float) -> Iterator[None]:
+    """Inside, this process and those that it starts may take so many GiB more than now, where there is /proc."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        yield
+        return
+    import resource  # which is not everywhere
+
+    in_use = int(status.partition("VmData:")[2].split()[0]) * 1024
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (in_use + int(gb * 2**30), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
