@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,7 @@ def encode(pair: Pair, path: Path, rng: np.random.Generator) -> None:
 
     Raises av.FFmpegError where FFmpeg was built without one of the codecs.
     """
+    os.environ.setdefault("SVT_LOG", "1")  # the encoder of AV1 tells errors alone
     height, width = (16 * int(rng.integers(4, 9)) for _ in range(2))
     num_frames, fps = int(rng.integers(12, 31)), int(rng.integers(15, 31))
     with av.open(str(path), "w", options=dict(pair.container_options)) as container:

@@ -123,8 +123,9 @@ def _walk(node: yaml.MappingNode, prefix: str, name: str, entries: list[Entry], 
     lines: dict[str, int] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
-        if not isinstance(key_node, yaml.ScalarNode) or not key_node.value.isprintable():
-            given = repr(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "a list or a section"
+        word = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+        if not word or not word.isprintable():
+            given = "a list or a section" if word is None else repr(word)
             problems.append(f"{name}:{line}: {given} stands where a key such as TRAIN is expected")
             continue
         key = f"{prefix}{key_node.value}"

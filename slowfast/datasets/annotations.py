@@ -257,7 +257,7 @@ class _LineParser:
             raise self._error(
                 number, f"label {_cut(label).decode()} is outside {allowed}; is this the list of another data set?"
             )
-        return label
+        return int(label)
 
     def _check_utf8(self, number: int, path: bytes) -> None:
         try:
