@@ -62,7 +62,7 @@ def encode(pair: Pair, path: Path, rng: np.random.Generator) -> None:
     """
     os.environ.setdefault("SVT_LOG", "1")  # the encoder of AV1 tells errors alone
     height, width = (16 * int(rng.integers(4, 9)) for _ in range(2))
-    num_frames, fps = int(rng.integers(12, 31)), int(rng.integers(15, 31))
+    num_frames, fps = int(rng.integers(12, 31)), int(rng.choice([24, 25, 30]))  # rates that MPEG-2 has
     with av.open(str(path), "w", options=dict(pair.container_options)) as container:
         pictures = container.add_stream(
             pair.codec, rate=fps, options={"threads": "1", "g": "8", **pair.options}
