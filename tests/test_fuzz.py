@@ -72,7 +72,9 @@ def test_landmarks_of_containers(encoded, name, region, marks):
     data = encoded[name].read_bytes()
     labels = label(data, encoded[name].suffix)
     for mark in marks:
-        begins = [found.start() for found in re.finditer(re.escape(mark), data)]  # Matroska's index names others
+        begins = [
+            found.start() for found in re.finditer(re.escape(mark), data)
+        ]  # Matroska's index names others
         assert any((labels[begin : begin + len(mark)] == region).all() for begin in begins), mark
 
 
