@@ -211,6 +211,8 @@ def test_many_damaged_texts_and_checkpoints(tmp_path, capsys):
 
 def test_sound_texts_and_checkpoints_are_whole(tmp_path):
     for kind, text in texts.TEXTS.items():
+        if not text:
+            continue
         path = tmp_path / f"a{'.json' if kind == 'names json' else '.txt'}"
         path.write_bytes(text)
         assert texts.read_text((kind, str(path))) == (outcomes.GOOD, "")

@@ -78,7 +78,9 @@ class Tally:
             self._keep.mkdir(parents=True, exist_ok=True)
             shutil.copy(victim.path, self._keep)
         elif reason:
-            self._reasons[re.sub(r"(?<![\w-])\d+(\.\d+)?", "0", reason.replace(str(victim.path), "FILE"))[:_SHOWN]] += 1
+            self._reasons[
+                re.sub(r"(?<![\w-])\d+(\.\d+)?", "0", reason.replace(str(victim.path), "FILE"))[:_SHOWN]
+            ] += 1
 
     def table(self) -> str:
         """A line for each kind of file and region, then for each region, then for all."""

@@ -11,7 +11,8 @@ import numpy as np
 from fuzzing.damaging import damaged_text
 from fuzzing.outcomes import GOOD, Victim
 from fuzzing.videos import DEBUG_RECIPE
-from slowfast.config import load_cfg
+from slowfast.config import get_cfg, load_cfg
+from slowfast.config.node import leaves
 from slowfast.datasets import annotations
 from slowfast.utils.isolation import Limits, Outcome, run_isolated
 
@@ -24,6 +25,7 @@ TEXTS = {
     "names txt": b"abseiling\nair drumming\nzumba\n",
     "names json": b'{"abseiling": 0, "air drumming": "1", "zumba": 2}',
     "recipe": DEBUG_RECIPE.read_bytes(),
+    "recipe values": b"",  # made up anew each time
 }
 TOKENS = (
     b",", b"\t", b" ", b";", b"\n", b"\r", b"\r\n", b"\0", b"-1", b"0", b"400", b"1e3", b"9" * 40, b"9" * 5000, b'"',
@@ -33,6 +35,32 @@ TOKENS = (
     b"\\n", b"\\", b"null", b"~", b".nan", b".inf", b"1_000", b"0x10", b"true", b"2147483648",
     b"9223372036854775808", b"x" * 10_000,
 )  # fmt: skip
+
+
+ODD_VALUES = (
+    "0", "-1", "1", "2", "3", "0.5", "1e400", "-0.0", "nan", "inf", "1e18", "2147483648", "9" * 5000, "''", "null",
+    "True", "off", "x", "../x", '"\\0"', "[]", "[0]", "[1, 2]", "[0.5, 0.5, 0.5]", "[1, 1, 1, 1]", "[[1], [2]]", "{}",
+)  # fmt: skip
+
+
+def odd_recipe(rng: np.random.Generator) -> bytes:
+    """A recipe that gives one to four of all keys odd values."""
+    keys = [key for key, _ in leaves(get_cfg())]
+    tree: dict = {}
+    for key in rng.choice(keys, int(rng.integers(1, 5)), replace=False).tolist():
+        *path, name = key.split(".")
+        section = tree
+        for part in path:
+            section = section.setdefault(part, {})
+        section[name] = ODD_VALUES[int(rng.integers(len(ODD_VALUES)))]
+    return _flow(tree).encode()
+
+
+def _flow(tree: dict | str) -> str:
+    """YAML in one line; texts stand as they are."""
+    if isinstance(tree, str):
+        return tree
+    return "{" + ", ".join(f"{name}: {_flow(value)}" for name, value in tree.items()) + "}"
 
 
 def read_text(job: tuple[str, str]) -> tuple[str, str]:
@@ -81,7 +109,8 @@ def damage_texts(folder: Path, count: int, rng: np.random.Generator) -> list[Vic
     for number in range(count):
         kind = list(TEXTS)[number % len(TEXTS)]
         path = folder / f"{number:06d}-{kind.replace(' ', '-')}{'.json' if kind == 'names json' else '.txt'}"
-        path.write_bytes(damaged_text(TEXTS[kind], TOKENS, rng))
+        odd = kind == "recipe values"
+        path.write_bytes(odd_recipe(rng) if odd else damaged_text(TEXTS[kind], TOKENS, rng))
         victims.append(Victim(path, kind, ""))
     return victims
 

@@ -346,6 +346,9 @@ def _json(path: Path, text: str) -> object:
 def _names_from_json(path: Path, ids: object) -> list[str]:
     if not isinstance(ids, dict) or not ids:
         raise ValueError(f'{path}: class names in JSON are written as {{"name": number, ...}}')
+    halves = [name for name in ids if any("\ud800" <= letter <= "\udfff" for letter in name)]
+    if halves:
+        raise ValueError(f"{path}: the name {halves[0]!r} holds half a character, which no file can; spell it in UTF-8")
     try:
         by_id = {int(str(number)): name for name, number in ids.items()}
     except (TypeError, ValueError):

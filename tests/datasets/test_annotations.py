@@ -292,6 +292,7 @@ def test_class_names_one_a_line(write):
 
 def test_class_names_from_json(write):
     assert read_class_names(write('{"b": 1, "a": "0", "c": 2}', "names.json")) == ["a", "b", "c"]
+    assert read_class_names(write(r'{"\ud83d\ude00": 0}', "names.json")) == ["\U0001f600"]
 
 
 @pytest.mark.parametrize(
@@ -308,6 +309,7 @@ def test_class_names_from_json(write):
         ("names.json", '{"a": 0.5}', "must be a whole number"),
         ("names.json", '{"a": ' + "9" * 5000 + "}", "names.json: no class names: a number is too long"),
         ("names.json", "[" * 100_000, "names.json: no class names: .* nested too deep"),
+        ("names.json", r'{"a\ud800": 0}', r"the name 'a\\ud800' holds half a character"),
     ],
 )
 def test_class_names_that_are_refused(write, name, content, message):
