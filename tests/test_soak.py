@@ -51,5 +51,5 @@ def test_a_worker_reads_sound_and_damaged_videos(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="open files and memory are looked up in /proc")
 def test_a_worker_keeps_its_memory_and_its_files(tmp_path):
     soak.make_list(tmp_path, seed=0)
-    found = list(soak.soak(tmp_path, 4000))
+    found = list(soak.soak(tmp_path, 8000))
     assert soak.faults(found) == [], soak.table(found)

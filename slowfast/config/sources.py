@@ -54,7 +54,9 @@ def read_recipe(path: str | os.PathLike) -> list[Entry]:
         raise ConfigError([f"{name}: not a recipe: it must hold sections such as 'TRAIN:' with keys below"])
     if _num_values(root, {}) > _MOST_VALUES:
         raise ConfigError(
-            [f"{name}: an alias (*name) stands in what it repeats, or repeats too much; write values out instead"]
+            [
+                f"{name}: an alias (*name) stands in what it repeats, or repeats too much; write values out instead"
+            ]
         )
     entries: list[Entry] = []
     problems: list[str] = []
@@ -105,7 +107,10 @@ def _compose(name: str) -> yaml.Node | None:
         raise ConfigError([f"{name}{line}: not valid YAML: {reason}"]) from None
     except RecursionError:
         raise ConfigError([f"{name}: not a recipe: brackets are nested too deep"]) from None
-    except (ValueError, OverflowError) as error:  # numbers in escapes and in directives, which PyYAML takes as given
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # numbers in escapes and in directives, which PyYAML takes as given
         raise ConfigError([f"{name}: not valid YAML: {error}"]) from None
 
 

@@ -166,7 +166,9 @@ def list_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 line = line.removeprefix(_BYTE_ORDER_MARK)
             line = line.strip()
             if b"\r" in line:
-                raise ValueError(f"{path}:{number}: a carriage return in a line; save the list with LF or CRLF ends")
+                raise ValueError(
+                    f"{path}:{number}: a carriage return in a line; save the list with LF or CRLF ends"
+                )
             if line:
                 yield number, line
 
@@ -255,7 +257,8 @@ class _LineParser:
         if not _is_number(label) or int(label) >= self._num_classes:
             allowed = f"0..{self._num_classes - 1} (MODEL.NUM_CLASSES is {self._num_classes})"
             raise self._error(
-                number, f"label {_cut(label).decode()} is outside {allowed}; is this the list of another data set?"
+                number,
+                f"label {_cut(label).decode()} is outside {allowed}; is this the list of another data set?",
             )
         return int(label)
 
@@ -263,7 +266,9 @@ class _LineParser:
         try:
             path.decode()
         except UnicodeDecodeError:
-            raise self._error(number, f"the path {_cut(path)!r} is not UTF-8; save the list as UTF-8") from None
+            raise self._error(
+                number, f"the path {_cut(path)!r} is not UTF-8; save the list as UTF-8"
+            ) from None
 
     def _no_path(self, line: bytes) -> str:
         wanted, shown = _spell(self._separator), _show(line)
@@ -340,7 +345,9 @@ def _json(path: Path, text: str) -> object:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: no class names: a number is too long, or brackets are nested too deep") from error
+        raise ValueError(
+            f"{path}: no class names: a number is too long, or brackets are nested too deep"
+        ) from error
 
 
 def _names_from_json(path: Path, ids: object) -> list[str]:
@@ -348,7 +355,9 @@ def _names_from_json(path: Path, ids: object) -> list[str]:
         raise ValueError(f'{path}: class names in JSON are written as {{"name": number, ...}}')
     halves = [name for name in ids if any("\ud800" <= letter <= "\udfff" for letter in name)]
     if halves:
-        raise ValueError(f"{path}: the name {halves[0]!r} holds half a character, which no file can; spell it in UTF-8")
+        raise ValueError(
+            f"{path}: the name {halves[0]!r} holds half a character, which no file can; spell it in UTF-8"
+        )
     try:
         by_id = {int(str(number)): name for name, number in ids.items()}
     except (TypeError, ValueError):

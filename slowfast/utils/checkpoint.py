@@ -258,7 +258,7 @@ def _read(local: Path, name: str | os.PathLike, mmap: bool = False) -> Any:
     try:
         return torch.load(local, map_location="cpu", weights_only=True, mmap=mmap)
     except MemoryError as error:
-        raise MemoryError(f"{name} asks for more memory than there is, or is damaged and only says so") from error
+        raise MemoryError(f"{name} asks for more memory than there is, or is damaged") from error
     except _NOT_THE_CONTENT:
         raise
     except Exception as error:  # torch names no set: pickle, zip, key, type, system, runtime errors all occur

@@ -59,8 +59,11 @@ def test_every_key_that_stands_twice_is_named_with_both_lines(tmp_path):
         ("TRAIN: " + "[" * 5000, "brackets are nested too deep"),
         ("TRAIN: &a {B: *a}\n", "an alias (*name) stands in what it repeats"),
         ("TRAIN: &a [*a]\n", "an alias (*name) stands in what it repeats"),
-        ("T0: &t0 {A: 1, B: 2}\n" + "".join(f"T{n}: &t{n} {{A: *t{n - 1}, B: *t{n - 1}}}\n" for n in range(1, 60)),
-         "repeats too much; write values out"),
+        (
+            "T0: &t0 {A: 1, B: 2}\n"
+            + "".join(f"T{n}: &t{n} {{A: *t{n - 1}, B: *t{n - 1}}}\n" for n in range(1, 60)),
+            "repeats too much; write values out",
+        ),
         ('TRAIN: "\\UFFFFFFFF"\n', "not valid YAML"),
         ("%YAML " + "9" * 5000 + ".1\n---\nTRAIN:\n", "not valid YAML"),
         ("? [TRAIN]\n: 1\n", ":1: a list or a section stands where a key such as TRAIN is expected"),

@@ -187,7 +187,11 @@ def test_lists_of_video_files_are_told_from_those_of_frame_folders(write, conten
         ("a 5 0\nb\n", 2, "no number of frames before the label in 'b'"),
         ("a 5 0\n\nb 0 0\n", 3, "0 frames; a folder of frames has 1 to"),
         ("a 99999999999 0\n", 1, "99999999999 frames; a folder of frames has 1 to 2147483647"),
-        ("a 5 0\nb " + "9" * 5000 + " 0\n", 2, r"9{200}\.\.\. frames; a folder of frames has 1 to 2147483647"),
+        (
+            "a 5 0\nb " + "9" * 5000 + " 0\n",
+            2,
+            r"9{200}\.\.\. frames; a folder of frames has 1 to 2147483647",
+        ),
         ("a 5 0\nb -3 0\n", 2, "two columns|no number of frames"),
         ("a 5 0\nb 5 10\n", 2, "label 10 is outside 0..9 .*is this the list of another data set"),
         ("a 5 0\nb 5 x\n", 2, "label 'x' is not a whole number"),
@@ -326,7 +330,9 @@ SUPPRESSED = [HealthCheck.function_scoped_fixture]
 
 
 @settings(UNPLANNED, suppress_health_check=SUPPRESSED)
-@given(st.lists(st.one_of(PARTS, st.binary(max_size=4)), max_size=30).map(b"".join), st.booleans(), st.booleans())
+@given(
+    st.lists(st.one_of(PARTS, st.binary(max_size=4)), max_size=30).map(b"".join), st.booleans(), st.booleans()
+)
 def test_any_list_is_read_or_refused_in_one_line(write, content, multi_label, frame_folders):
     path = write(content)
     try:

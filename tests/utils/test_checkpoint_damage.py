@@ -109,7 +109,10 @@ def test_a_file_that_asks_for_too_much_memory_is_not_passed_over(folder, monkeyp
 
     monkeypatch.setattr(torch, "load", load)
     said = "checkpoint_step_00000001.pyth asks for more memory than there is, or is damaged"
-    for read in (lambda: checkpoint.load(folder / "checkpoint_step_00000001.pyth"), lambda: checkpoint.newest(folder)):
+    for read in (
+        lambda: checkpoint.load(folder / "checkpoint_step_00000001.pyth"),
+        lambda: checkpoint.newest(folder),
+    ):
         with pytest.raises(MemoryError, match=said):
             read()
 

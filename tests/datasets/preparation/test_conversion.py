@@ -79,7 +79,9 @@ def test_a_finished_folder_that_lost_bytes_is_made_again(videos, tmp_path, read_
     out = tmp_path / "frames"
     convert(videos, ["a/one.mp4"], out, EXTRACT, workers=1)
     (out / "a" / "one" / "img_00020.jpg").write_bytes(content)
-    assert convert(videos, ["a/one.mp4"], out, EXTRACT, workers=1)["a/one.mp4"] == Result("a/one", 20, made=True)
+    assert convert(videos, ["a/one.mp4"], out, EXTRACT, workers=1)["a/one.mp4"] == Result(
+        "a/one", 20, made=True
+    )
     assert read_numbers(pictures(out / "a" / "one")) == list(range(20))
     assert not convert(videos, ["a/one.mp4"], out, EXTRACT, workers=1)["a/one.mp4"].made
 
