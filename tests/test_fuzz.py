@@ -1,9 +1,11 @@
 """benchmarks/fuzz.py: what it damages is what it says, and nothing it makes causes a fault; many more if slow."""
 
+import io
 import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import av
@@ -15,6 +17,7 @@ from fuzzing.containers import HEADER, INDEX, PAYLOAD, REGIONS, label
 from fuzzing.damaging import PAIRS, damaged, damaged_text, encode
 from fuzzing.outcomes import Tally, Victim, kind_of
 
+from slowfast.datasets.tar_members import read_members
 from slowfast.utils.isolation import Limits, Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -196,6 +199,47 @@ def test_some_damaged_videos(tmp_path, capsys):
 def test_some_damaged_texts_and_checkpoints(tmp_path, capsys):
     assert "| all |  | 160 |" in run(capsys, fuzz.run_texts, tmp_path, 160, 1, LIMITS)
     assert "| all |  | 50 |" in run(capsys, fuzz.run_checkpoints, tmp_path, 50, 1, LIMITS)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_some_damaged_shards(tmp_path, write_shard, form):
+    """Headers are hit, half of the time with a right checksum after that."""
+    path, rng = write_shard(tmp_path / "0.tar", form), np.random.default_rng(form)
+    data = path.read_bytes()
+    labels = np.repeat(
+        [data[begin + 257 : begin + 262] == b"ustar" for begin in range(0, len(data), 512)], 512
+    )
+    for number in range(200):
+        changed = damaged(data, labels.astype(np.uint8), INDEX, rng)
+        path.write_bytes(with_right_checksums(changed) if number % 2 else changed)
+        try:
+            sizes = [member.size for member in read_members(path)]
+        except ValueError as error:
+            assert str(path) in str(error) and len(str(error).splitlines()) == 1
+        else:
+            assert min(sizes, default=0) >= 0
+
+
+@pytest.fixture
+def write_shard():
+    def write(path, form):
+        with tarfile.open(path, "w", format=form) as tar:
+            for name in ("a/é.mp4", f"{'b' * 60}/{'c' * 60}.mp4", "d.mp4"):
+                info = tarfile.TarInfo(name)
+                info.size = 700
+                tar.addfile(info, io.BytesIO(bytes(700)))
+        return path
+
+    return write
+
+
+def with_right_checksums(data):
+    data = bytearray(data)
+    for begin in range(0, len(data) - 511, 512):
+        if data[begin + 257 : begin + 262] == b"ustar":
+            data[begin + 148 : begin + 156] = b" " * 8
+            data[begin + 148 : begin + 156] = b"%06o\0 " % sum(data[begin : begin + 512])
+    return bytes(data)
 
 
 @pytest.mark.slow
