@@ -54,10 +54,11 @@ def exit_status(name: str, command: Callable[[], int], when_interrupted: str = "
     """
     try:
         return command()
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, MemoryError) as error:
         if os.environ.get(DEBUG) == "1":
             raise
-        print(f"{name}: error: {error}\n({DEBUG}=1 shows where it was found)", file=sys.stderr)
+        reason = str(error) or type(error).__name__  # that of memory has no words
+        print(f"{name}: error: {reason}\n({DEBUG}=1 shows where it was found)", file=sys.stderr)
         return USER_ERROR
     except Stopped as stopped:
         print(f"{name}: {stopped}", file=sys.stderr)

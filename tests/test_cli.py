@@ -119,7 +119,12 @@ def test_debugging_keeps_the_traceback(recipe, monkeypatch):
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(ValueError("wrong"), 2), (PermissionError("closed"), 2), (KeyboardInterrupt(), 130)],
+    [
+        (ValueError("wrong"), 2),
+        (PermissionError("closed"), 2),
+        (MemoryError(), 2),
+        (KeyboardInterrupt(), 130),
+    ],
 )
 def test_errors_of_the_run_itself_are_told_alike(recipe, capsys, monkeypatch, error, status):
     def launch(*_, **__):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 COMMAND_LINE = "command line"
+_MOST_VALUES = 100_000  # of a recipe, with what aliases repeat
 
 
 class ConfigError(ValueError):
@@ -55,6 +58,12 @@ def read_text(text: str, name: str) -> list[Entry]:
         )
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError([f"{name}: not a recipe: it must hold sections such as 'TRAIN:' with keys below"])
+    if _num_values(root, {}) > _MOST_VALUES:
+        raise ConfigError(
+            [
+                f"{name}: an alias (*name) stands in what it repeats, or repeats too much; write values out instead"
+            ]
+        )
     entries: list[Entry] = []
     problems: list[str] = []
     _walk(root, "", name, entries, problems)
@@ -106,6 +115,22 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         line = f":{mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError([f"{name}{line}: not valid YAML: {reason}"]) from None
+    except RecursionError:
+        raise ConfigError([f"{name}: not a recipe: brackets are nested too deep"]) from None
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # numbers in escapes and in directives, which PyYAML takes as given
+        raise ConfigError([f"{name}: not valid YAML: {error}"]) from None
+
+
+def _num_values(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
+    """Nodes below a node, counted as often as aliases repeat them; infinite if it stands in itself."""
+    if node not in known:
+        known[node] = math.inf
+        inner = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[node] = 1 + sum(_num_values(one, known) for one in inner if isinstance(one, yaml.Node))
+    return known[node]
 
 
 def _walk(node: yaml.MappingNode, prefix: str, name: str, entries: list[Entry], problems: list[str]) -> None:
@@ -113,6 +138,11 @@ def _walk(node: yaml.MappingNode, prefix: str, name: str, entries: list[Entry], 
     lines: dict[str, int] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
+        word = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+        if not word or not word.isprintable():
+            given = "a list or a section" if word is None else repr(word)
+            problems.append(f"{name}:{line}: {given} stands where a key such as TRAIN is expected")
+            continue
         key = f"{prefix}{key_node.value}"
         if key in lines:
             problems.append(

@@ -22,6 +22,8 @@ _SEPARATORS = (b",", b"\t", b" ")
 _DETECTION_LINES = 100  # lines looked at to find the separator
 _LABEL_SEPARATOR = b";"
 _MOST_FRAMES = 2**31 - 1
+_MOST_DIGITS = 18  # of a number that can be right; Python refuses to convert thousands of them
+_MOST_SHOWN = 200  # bytes of a line
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -120,7 +122,7 @@ def read_list(
         video, _, label = line.rpartition(cut)
         video = video.rstrip()
         # Lists have hundreds of thousands of lines: the plain ones are taken here, all others by the parser.
-        if video and video.isascii() and label.isdigit() and int(label) < num_classes:
+        if video and video.isascii() and _is_number(label) and int(label) < num_classes:
             labels.append(int(label))
         else:
             video, found = parser.parse(number, line)
@@ -164,7 +166,9 @@ def list_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 line = line.removeprefix(_BYTE_ORDER_MARK)
             line = line.strip()
             if b"\r" in line:
-                raise ValueError(f"{path}:{number}: a carriage return in a line; save the list with LF or CRLF ends")
+                raise ValueError(
+                    f"{path}:{number}: a carriage return in a line; save the list with LF or CRLF ends"
+                )
             if line:
                 yield number, line
 
@@ -180,12 +184,10 @@ def read_class_names(path: str | os.PathLike) -> list[str]:
     try:
         text = _require_file(path, "class names").read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
-            return _names_from_json(path, json.loads(text))
+            return _names_from_json(path, _json(path, text))
         return _names_from_lines(path, text)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
 
 
 def find_class_names(list_dir: str | os.PathLike, explicit: str = "") -> list[str] | None:
@@ -222,10 +224,10 @@ class _LineParser:
         if not path.isascii():
             self._check_utf8(number, path)
         if label.isdigit():
-            return path, (self._in_range(number, int(label)),)
+            return path, (self._in_range(number, label),)
         if self._multi_label and _is_label(label):
-            found = dict.fromkeys(map(int, label.split(_LABEL_SEPARATOR)))
-            return path, [self._in_range(number, value) for value in found]
+            found = [self._in_range(number, value) for value in label.split(_LABEL_SEPARATOR)]
+            return path, list(dict.fromkeys(found))
         raise self._error(number, self._no_label(number, label))
 
     def cut_frame_count(self, number: int, line: bytes) -> tuple[bytes, int]:
@@ -235,8 +237,9 @@ class _LineParser:
         count = count.strip()
         if not folder.strip() or not count.isdigit():
             raise self._error(number, self._no_frame_count(number, line, label.strip()))
-        if not 0 < int(count) <= _MOST_FRAMES:
-            raise self._error(number, f"{int(count)} frames; a folder of frames has 1 to {_MOST_FRAMES}")
+        if not _is_number(count) or not 0 < int(count) <= _MOST_FRAMES:
+            shown = _cut(count.lstrip(b"0")).decode() or "0"
+            raise self._error(number, f"{shown} frames; a folder of frames has 1 to {_MOST_FRAMES}")
         return folder + cut + label, int(count)
 
     def _no_frame_count(self, number: int, line: bytes, label: bytes) -> str:
@@ -250,19 +253,22 @@ class _LineParser:
             )
         return f"no number of frames before the label in {_show(line)}; {wanted}"
 
-    def _in_range(self, number: int, label: int) -> int:
-        if label >= self._num_classes:
+    def _in_range(self, number: int, label: bytes) -> int:
+        if not _is_number(label) or int(label) >= self._num_classes:
             allowed = f"0..{self._num_classes - 1} (MODEL.NUM_CLASSES is {self._num_classes})"
             raise self._error(
-                number, f"label {label} is outside {allowed}; is this the list of another data set?"
+                number,
+                f"label {_cut(label).decode()} is outside {allowed}; is this the list of another data set?",
             )
-        return label
+        return int(label)
 
     def _check_utf8(self, number: int, path: bytes) -> None:
         try:
             path.decode()
         except UnicodeDecodeError:
-            raise self._error(number, f"the path {path!r} is not UTF-8; save the list as UTF-8") from None
+            raise self._error(
+                number, f"the path {_cut(path)!r} is not UTF-8; save the list as UTF-8"
+            ) from None
 
     def _no_path(self, line: bytes) -> str:
         wanted, shown = _spell(self._separator), _show(line)
@@ -283,7 +289,7 @@ class _LineParser:
         if _is_label(label):
             return f"several labels {shown}; set DATA.MULTI_LABEL True, or give one"
         if label.startswith(b"-") and label[1:].isdigit():
-            return f"label {label.decode()} is outside 0..{self._num_classes - 1}"
+            return f"label {_cut(label).decode()} is outside 0..{self._num_classes - 1}"
         header = "; if this is a header, remove it: lists have none" if number == 1 else ""
         return f"label {shown} is not a whole number{header}"
 
@@ -305,6 +311,10 @@ def _fits(line: bytes, separator: bytes) -> bool:
 def _ends_in_count(text: bytes, separator: bytes) -> bool:
     folder, _, count = text.rstrip().rpartition(separator)
     return bool(folder.strip()) and count.strip().isdigit()
+
+
+def _is_number(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= _MOST_DIGITS
 
 
 def _is_label(text: bytes) -> bool:
@@ -329,9 +339,25 @@ def _names_from_lines(path: Path, text: str) -> list[str]:
     return names
 
 
+def _json(path: Path, text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: no class names: a number is too long, or brackets are nested too deep"
+        ) from error
+
+
 def _names_from_json(path: Path, ids: object) -> list[str]:
     if not isinstance(ids, dict) or not ids:
         raise ValueError(f'{path}: class names in JSON are written as {{"name": number, ...}}')
+    halves = [name for name in ids if any("\ud800" <= letter <= "\udfff" for letter in name)]
+    if halves:
+        raise ValueError(
+            f"{path}: the name {halves[0]!r} holds half a character, which no file can; spell it in UTF-8"
+        )
     try:
         by_id = {int(str(number)): name for name, number in ids.items()}
     except (TypeError, ValueError):
@@ -346,7 +372,11 @@ def _tensor(values: bytearray | array, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _show(text: bytes) -> str:
-    return repr(text.decode(errors="backslashreplace"))
+    return repr(_cut(text).decode(errors="backslashreplace"))
+
+
+def _cut(text: bytes) -> bytes:
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + b"..."
 
 
 def _spell(separator: bytes) -> str:

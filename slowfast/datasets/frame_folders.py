@@ -12,6 +12,7 @@ import os
 import re
 import struct
 from collections.abc import Sequence
+from string import Formatter
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -101,8 +102,7 @@ class FrameFolder:
         if not os.path.isdir(self._folder):
             return "no such folder" if not os.path.exists(self._folder) else "a file, not a folder of frames"
         names = os.listdir(self._folder)
-        known = {self._template.format(count) for count in range(self.num_frames + 1)}
-        found = known.intersection(names)
+        found = {name for name in names if 0 <= self._number(name) <= self.num_frames}
         first, missing = self._template.format(0), self._name(number)
         if not found:
             return f"no frame {missing} in the folder: {_what_it_holds(names)}"
@@ -116,6 +116,13 @@ class FrameFolder:
         if absent == self._name(len(numbered)):
             return f"{absent} is missing: {listed}"
         return f"gaps in the numbering, the first at {absent}: {listed}"
+
+    def _number(self, name: str) -> int:
+        """The number that the template gives this name for, -1 for none. A list may say two thousand million frames."""
+        parts = Formatter().parse(self._template)
+        pattern = "".join(re.escape(text) + ("" if key is None else r"(\d+)") for text, key, *_ in parts)
+        found = re.fullmatch(pattern, name)
+        return int(found[1]) if found and self._template.format(int(found[1])) == name else -1
 
     def _name(self, number: int) -> str:
         return self._template.format(int(number) + 1)

@@ -5,6 +5,7 @@ Imports nothing heavy: the worker processes of a preparation use it.
 
 from __future__ import annotations
 
+import errno
 import os
 import tarfile
 from collections.abc import Iterator
@@ -44,8 +45,12 @@ def read_members(path: str | os.PathLike) -> Iterator[Member]:
                     if not info.isdir():
                         yield _member(path, info, size)
                 end = tar.offset
-        except tarfile.TarError as error:
-            raise ValueError(f"{path}: not a whole tar file ({error}); copy or write it again") from error
+        except (tarfile.TarError, OSError, OverflowError, MemoryError) as error:
+            # A damaged header may send tarfile anywhere, which the system finds invalid.
+            if getattr(error, "errno", errno.EINVAL) != errno.EINVAL:
+                raise
+            reason = str(error) or "a header asks for too much memory"
+            raise ValueError(f"{path}: not a whole tar file ({reason}); copy or write it again") from error
         _require_end(path, file, end, size)
 
 
@@ -77,6 +82,8 @@ def _member(path: str | os.PathLike, info: tarfile.TarInfo, size: int) -> Member
     if not info.isfile() or info.issparse():
         kind = "a link" if info.islnk() or info.issym() else "no plain file"
         raise ValueError(f"{path}: {info.name} is {kind}, which holds no video of its own; {WRITE_PLAIN}")
+    if info.size < 0:
+        raise ValueError(f"{path}: damaged: {info.name!r} has {info.size} bytes; copy or write it again")
     if info.offset_data + info.size > size:
         raise ValueError(
             f"{path}: truncated: {info.name} ends at byte {info.offset_data + info.size}, the file has {size}; copy "

@@ -160,6 +160,9 @@ class VideoDataset(torch.utils.data.Dataset):
             except UnreadableVideo as error:
                 failures.append((source, str(error)))
                 continue
+            except MemoryError:  # as FFmpeg's own lack of it: a header may claim pictures of any size
+                failures.append((source, "needs more memory than there is"))
+                continue
             rngs = [
                 seeds.numpy_generator(self.seed, "views", epoch, index, number)
                 for number in range(self.num_copies)

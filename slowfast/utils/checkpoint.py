@@ -63,7 +63,7 @@ def save(payload: dict[str, Any], path: str | os.PathLike) -> None:
 def load(path: str | os.PathLike) -> dict[str, Any]:
     """Read a checkpoint to the CPU, refusing anything but tensors and builtins.
 
-    `path` is a file, or a URL-like name that iopath understands. Raises FileNotFoundError, or ValueError
+    `path` is a file, or a URL-like name that iopath understands. Raises FileNotFoundError, MemoryError, or ValueError
     that says in words why the file cannot be used (no checkpoint, cut off, damaged, holds code).
     """
     local = _local(path)
@@ -257,6 +257,8 @@ def _check_parts(local: Path, name: str | os.PathLike) -> None:
 def _read(local: Path, name: str | os.PathLike, mmap: bool = False) -> Any:
     try:
         return torch.load(local, map_location="cpu", weights_only=True, mmap=mmap)
+    except MemoryError as error:
+        raise MemoryError(f"{name} asks for more memory than there is, or is damaged") from error
     except _NOT_THE_CONTENT:
         raise
     except Exception as error:  # torch names no set: pickle, zip, key, type, system, runtime errors all occur

@@ -3,6 +3,8 @@
 import pickle
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from slowfast.config import ConfigError
 from slowfast.config.sources import Entry, read_pairs, read_recipe
@@ -54,6 +56,18 @@ def test_every_key_that_stands_twice_is_named_with_both_lines(tmp_path):
         ("TRAIN:\n  ENABLE: [True\nTEST: 1\n", ":3: not valid YAML"),
         ("TRAIN:\n\tENABLE: True\n", ":2: not valid YAML"),
         (b"\xff\xfe\x00broken", "not a text file in UTF-8"),
+        ("TRAIN: " + "[" * 5000, "brackets are nested too deep"),
+        ("TRAIN: &a {B: *a}\n", "an alias (*name) stands in what it repeats"),
+        ("TRAIN: &a [*a]\n", "an alias (*name) stands in what it repeats"),
+        (
+            "T0: &t0 {A: 1, B: 2}\n"
+            + "".join(f"T{n}: &t{n} {{A: *t{n - 1}, B: *t{n - 1}}}\n" for n in range(1, 60)),
+            "repeats too much; write values out",
+        ),
+        ('TRAIN: "\\UFFFFFFFF"\n', "not valid YAML"),
+        ("%YAML " + "9" * 5000 + ".1\n---\nTRAIN:\n", "not valid YAML"),
+        ("? [TRAIN]\n: 1\n", ":1: a list or a section stands where a key such as TRAIN is expected"),
+        ('TRAIN:\n  "A\\nB": 1\n', r":2: 'A\nB' stands where a key such as TRAIN is expected"),
     ],
 )
 def test_what_is_no_recipe_is_refused_by_name(tmp_path, text, said):
@@ -61,6 +75,34 @@ def test_what_is_no_recipe_is_refused_by_name(tmp_path, text, said):
     with pytest.raises(ConfigError) as caught:
         read_recipe(path)
     assert str(path) in str(caught.value) and said in str(caught.value)
+
+
+def test_aliases_repeat_values(tmp_path):
+    path = write(tmp_path, "DATA:\n  MEAN: &m [0.5, 0.5, 0.5]\n  STD: *m\n")
+    assert [entry.value for entry in read_recipe(path)] == [["0.5"] * 3] * 2
+
+
+PARTS = (
+    "TRAIN", ": ", "\n", "\n  ", "- ", "[", "]", "{", "}", "&a ", "*a", "? ", "| ", '"', "\\x00", "!!set ", "#", "%",
+)  # fmt: skip
+
+
+@settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=3)), max_size=30).map("".join))
+def test_any_recipe_is_read_or_refused_in_lines(tmp_path, text):
+    path = write(tmp_path, text.encode("utf-8", "surrogatepass"))
+    try:
+        entries = read_recipe(path)
+    except ConfigError as error:
+        assert all(len(problem.splitlines()) == 1 and str(path) in problem for problem in error.problems)
+        return
+    assert all(entry.key and entry.where.startswith(f"{path}:") for entry in entries)
 
 
 def test_a_missing_recipe_and_a_folder_are_named(tmp_path):

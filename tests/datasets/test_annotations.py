@@ -3,6 +3,8 @@ import os
 import pytest
 import torch
 import torch.multiprocessing
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from slowfast.datasets.annotations import (
     VideoTable,
@@ -119,6 +121,10 @@ def test_several_labels(write):
         (b"a.mp4,1\nm\xfcde.mp4,1\n", {}, 2, r"the path b'm\\xfcde.mp4' is not UTF-8; save"),
         ("a.mp4,1\n".encode("utf-16"), {}, 1, "the file is UTF-16; save it as UTF-8"),
         (b"a.mp4,1\rb.mp4,2\r", {}, 1, "a carriage return in a line; save the list with LF or CRLF ends"),
+        ("a.mp4,1\nb.mp4," + "9" * 5000, {}, 2, r"label 9{200}\.\.\. is outside 0..9"),
+        ("a.mp4,1;" + "9" * 5000, {"multi_label": True}, 1, r"label 9{200}\.\.\. is outside 0..9"),
+        ("a.mp4,-" + "9" * 5000, {}, 1, r"label -9{199}\.\.\. is outside 0..9"),
+        ("a" * 5000 + "\n", {}, 1, r"no label in 'a{200}\.\.\.'; a line is"),
     ],
 )
 def test_refusals_name_file_and_line(write, content, options, line, message):
@@ -181,6 +187,11 @@ def test_lists_of_video_files_are_told_from_those_of_frame_folders(write, conten
         ("a 5 0\nb\n", 2, "no number of frames before the label in 'b'"),
         ("a 5 0\n\nb 0 0\n", 3, "0 frames; a folder of frames has 1 to"),
         ("a 99999999999 0\n", 1, "99999999999 frames; a folder of frames has 1 to 2147483647"),
+        (
+            "a 5 0\nb " + "9" * 5000 + " 0\n",
+            2,
+            r"9{200}\.\.\. frames; a folder of frames has 1 to 2147483647",
+        ),
         ("a 5 0\nb -3 0\n", 2, "two columns|no number of frames"),
         ("a 5 0\nb 5 10\n", 2, "label 10 is outside 0..9 .*is this the list of another data set"),
         ("a 5 0\nb 5 x\n", 2, "label 'x' is not a whole number"),
@@ -285,6 +296,7 @@ def test_class_names_one_a_line(write):
 
 def test_class_names_from_json(write):
     assert read_class_names(write('{"b": 1, "a": "0", "c": 2}', "names.json")) == ["a", "b", "c"]
+    assert read_class_names(write(r'{"\ud83d\ude00": 0}', "names.json")) == ["\U0001f600"]
 
 
 @pytest.mark.parametrize(
@@ -299,11 +311,52 @@ def test_class_names_from_json(write):
         ("names.json", '{"a": 0, "b": 2}', r"2 names need the numbers 0..1, each once"),
         ("names.json", '{"a": 0, "b": 0}', r"2 names need the numbers 0..1, each once"),
         ("names.json", '{"a": 0.5}', "must be a whole number"),
+        ("names.json", '{"a": ' + "9" * 5000 + "}", "names.json: no class names: a number is too long"),
+        ("names.json", "[" * 100_000, "names.json: no class names: .* nested too deep"),
+        ("names.json", r'{"a\ud800": 0}', r"the name 'a\\ud800' holds half a character"),
     ],
 )
 def test_class_names_that_are_refused(write, name, content, message):
     with pytest.raises(ValueError, match=message):
         read_class_names(write(content, name))
+
+
+# Whatever a list holds -----
+PARTS = st.sampled_from(
+    [b",", b"\t", b" ", b";", b"\n", b"\r", b"\0", b"7", b"12", b"-", b".", b"a.mp4", b"9" * 5000, b"\xff"]
+)
+UNPLANNED = settings(derandomize=True, database=None, deadline=None, max_examples=200)
+SUPPRESSED = [HealthCheck.function_scoped_fixture]
+
+
+@settings(UNPLANNED, suppress_health_check=SUPPRESSED)
+@given(
+    st.lists(st.one_of(PARTS, st.binary(max_size=4)), max_size=30).map(b"".join), st.booleans(), st.booleans()
+)
+def test_any_list_is_read_or_refused_in_one_line(write, content, multi_label, frame_folders):
+    path = write(content)
+    try:
+        table = read_list(path, num_classes=10, multi_label=multi_label, frame_folders=frame_folders)
+    except ValueError as error:
+        assert str(error).startswith(f"{path}:") and len(str(error).splitlines()) == 1
+        return
+    for index in range(len(table)):
+        assert table.name(index).strip()
+        labels = table.label(index)
+        assert labels if multi_label else 0 <= labels < 10
+        assert not frame_folders or table.num_frames(index) > 0
+
+
+NAMES = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=12).filter(
+    lambda name: name == name.strip() and not name.startswith("\ufeff")
+)
+
+
+@settings(UNPLANNED, suppress_health_check=SUPPRESSED)
+@given(st.lists(st.tuples(NAMES, st.integers(0, 9)), min_size=1, max_size=8), st.sampled_from([",", "\t"]))
+def test_what_is_written_comes_back(write, videos, separator):
+    path = write("".join(f"{name}{separator}{label}\n" for name, label in videos))
+    assert rows(read_list(path, separator=separator, num_classes=10)) == videos
 
 
 def test_where_class_names_are_found(write, tmp_path):

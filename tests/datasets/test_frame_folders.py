@@ -77,6 +77,15 @@ def test_fewer_frames_than_listed_is_found_whichever_frames_are_asked_for(tmp_pa
     assert len(open_frame_folder(folder, 5, TEMPLATE).read([0, 4])) == 2  # more frames than listed: as published
 
 
+def test_a_list_may_claim_more_frames_than_memory_can_number(tmp_path):
+    folder = write_folder(tmp_path / "video", range(1, 4))
+    (folder / "img_٠٠٠٠٤.png").touch()  # digits, but not those that the template writes
+    said = "img_00004.png is missing: the list says 2147483647 frames, the folder holds 3 of them"
+    assert wrong(folder, 2**31 - 1) == said
+    names = write_folder(tmp_path / "other", range(2), "1{:02d}.png")
+    assert wrong(names, 2, template="1{:02d}.png").startswith("102.png is missing: files are numbered from 0")
+
+
 def test_gaps_in_the_numbering(tmp_path):
     folder = write_folder(tmp_path / "video", [1, 2, 4, 5, 6])
     said = "gaps in the numbering, the first at img_00003.png: the list says 6 frames, the folder holds 5 of them"

@@ -79,6 +79,42 @@ def test_a_damaged_header_is_not_taken_for_the_end(tar):
         list(read_members(tar))
 
 
+def with_size(tar, field, kind=b"0"):
+    """Write 12 bytes as the size of the first member, whose header keeps a right checksum."""
+    data = bytearray(tar.read_bytes())
+    data[124:136], data[148:157] = field, b" " * 8 + kind
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    tar.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("field", "kind"),
+    [
+        (b"\xff" * 12, b"0"),  # -1
+        (b"\xff" * 8 + b"\xff\xff\xf8\0", b"0"),  # -2048, from where the header would come again, and again
+        (b"\x80" + b"\xff" * 11, b"0"),
+        (b"\x80" + b"\xff" * 11, b"x"),  # of attributes, all of which are read at once
+        (b"\x80" + bytes(3) + b"\x7f" + b"\xff" * 7, b"L"),
+    ],
+)
+def test_impossible_sizes_are_refused(tar, field, kind):
+    with_size(tar, field, kind)
+    with pytest.raises(ValueError, match=r"a\.tar: .*; copy or write it again") as caught:
+        list(read_members(tar))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "closed"), OSError(5, "Input/output error")])
+def test_what_the_disk_says_is_not_taken_for_damage(tar, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(tarfile.TarFile, "next", fail)
+    with pytest.raises(type(error)) as caught:
+        list(read_members(tar))
+    assert caught.value is error
+
+
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
 def test_links_are_refused(tar, kind):
     with tarfile.open(tar, "a") as more:

@@ -189,6 +189,18 @@ def test_training_replaces_an_unreadable_video_from_the_items_own_generator(fold
     assert len(others) > 1
 
 
+def test_a_video_too_large_for_memory_is_unreadable(folder):
+    def open_media(table, index):
+        if index == 4:
+            np.empty((2**20, 2**20, 2**20), np.uint8)  # more than a process can ask for
+        return open_video(table.path(index))
+
+    report = replace(evaluation_set(folder, 2, 3), open_media=open_media)[0, 4].report
+    assert (report.source, report.failures) == (-1, ((4, "needs more memory than there is"),))
+    report = replace(train_set(folder), open_media=open_media)[0, 4].report
+    assert report.readable and report.failures == ((4, "needs more memory than there is"),)
+
+
 @pytest.mark.parametrize("number", [6, 7, 8])
 def test_a_known_bad_file_yields_what_failing_to_read_it_would(folder, number, monkeypatch):
     data = train_set(folder, "all.csv")

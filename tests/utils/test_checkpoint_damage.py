@@ -101,6 +101,22 @@ def test_a_wrong_byte_in_tensors_index_or_checksum_makes_the_older_file_be_used(
         check_older_is_used(folder, caplog)
 
 
+def test_a_file_that_asks_for_too_much_memory_is_not_passed_over(folder, monkeypatch):
+    """It may be the machine: an older file would need as much, and the run would begin anew."""
+
+    def load(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "load", load)
+    said = "checkpoint_step_00000001.pyth asks for more memory than there is, or is damaged"
+    for read in (
+        lambda: checkpoint.load(folder / "checkpoint_step_00000001.pyth"),
+        lambda: checkpoint.newest(folder),
+    ):
+        with pytest.raises(MemoryError, match=said):
+            read()
+
+
 def kill_within(function, *args) -> None:
     """Call a function in a child process that must die by SIGKILL on the way."""
     child = os.fork()

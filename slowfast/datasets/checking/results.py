@@ -124,7 +124,7 @@ def _reasons(title: str, verdicts: Sequence[Verdict]) -> list[str]:
     lines = [f"  {title}: {len(verdicts)}"] if verdicts else []
     for kind, count in times.most_common(_REASONS):
         first, *others = examples[kind]
-        lines.append(f"    {count} x {'such as: ' if others else ''}{first}")
+        lines.append(f"    {count} x {first}{' (and the like)' if others else ''}")
     return lines + ([f"    and {len(times) - _REASONS} more reasons"] if len(times) > _REASONS else [])
 
 

@@ -44,7 +44,11 @@ class ExtractFrames:
         return -1 if found.problem or found.template != self.template else found.num_frames
 
     def stamp(self, target: Path) -> int:
-        return self.count(target)
+        """The bytes of all frames: one that was lost, emptied or cut off, as by a power failure, changes them."""
+        if self.count(target) < 0:
+            return -1
+        with os.scandir(target) as entries:
+            return sum(entry.stat().st_size for entry in entries)
 
 
 def check_short_side(short_side: int) -> None:

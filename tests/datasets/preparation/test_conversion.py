@@ -73,6 +73,19 @@ def test_what_is_finished_stays_and_what_is_not_is_made_again(videos, tmp_path):
     assert not any(result.made for result in convert(videos, paths, out, EXTRACT, workers=1).values())
 
 
+@pytest.mark.parametrize("content", [b"", b"cut off"])
+def test_a_finished_folder_that_lost_bytes_is_made_again(videos, tmp_path, read_numbers, content):
+    """As a power failure leaves it: all names are there, and some of the frames are empty or half."""
+    out = tmp_path / "frames"
+    convert(videos, ["a/one.mp4"], out, EXTRACT, workers=1)
+    (out / "a" / "one" / "img_00020.jpg").write_bytes(content)
+    assert convert(videos, ["a/one.mp4"], out, EXTRACT, workers=1)["a/one.mp4"] == Result(
+        "a/one", 20, made=True
+    )
+    assert read_numbers(pictures(out / "a" / "one")) == list(range(20))
+    assert not convert(videos, ["a/one.mp4"], out, EXTRACT, workers=1)["a/one.mp4"].made
+
+
 def test_a_folder_without_a_record_of_its_end_is_made_again(videos, tmp_path):
     out = tmp_path / "frames"
     (out / "a" / "one").mkdir(parents=True)
