@@ -95,6 +95,7 @@ def build_step(cfg, device: torch.device, model: nn.Module) -> TrainStep:
         background=background,
         max_grad_norm=cfg.SOLVER.CLIP_GRADIENT,
         max_grad_value=cfg.SOLVER.CLIP_GRAD_VAL,
+        num_recent=cfg.SOLVER.MAX_NONFINITE_STEPS + cfg.LOG_PERIOD,
     )
 
 

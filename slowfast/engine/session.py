@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from slowfast.engine.monitor import Position, Recorder
+from slowfast.engine.metrics_file import Position
+from slowfast.engine.monitor import Recorder
 from slowfast.utils import distributed, environment, logging
 from slowfast.utils.atomic import replace_file
 
@@ -30,14 +31,16 @@ class Session:
             with replace_file(self.output_dir / "config.yaml") as file:
                 file.write(text.encode())
 
-    def recorder(self, tensorboard_dir: str | None, position: Position | None = None) -> Recorder:
+    def recorder(
+        self, tensorboard_dir: str | None, position: Position | None = None, *, is_test: bool = False
+    ) -> Recorder:
         """Where numbers go: metrics.jsonl, and TensorBoard in a folder below the run's unless it is None.
 
-        position: where a training run goes on; None for all others.
+        position: where a training run goes on; None for all others. is_test: whether those of a test go there.
         """
         folder = None if tensorboard_dir is None else self.output_dir / tensorboard_dir
         path = self.output_dir / "metrics.jsonl"
-        return Recorder(path, folder, is_main=self.is_main, position=position)
+        return Recorder(path, folder, is_main=self.is_main, position=position, is_test=is_test)
 
 
 def open_session(

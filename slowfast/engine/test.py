@@ -66,7 +66,7 @@ def test(cfg) -> dict:
     sink = _sink(cfg, session, model, loader.dataset, plan)
     if sink is not None:
         loader.order.done = sink.done
-    recorder = session.recorder(tensorboard_dir(cfg))
+    recorder = session.recorder(tensorboard_dir(cfg), is_test=True)
     board = monitor.EvalMonitor(recorder, "test", log_period=cfg.LOG_PERIOD)
     board.start(len(loader))
     watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, session.log.warning)

@@ -7,10 +7,12 @@ unnoticed: torch itself checks nothing when it reads, and the archive's own chec
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -83,17 +85,29 @@ def verify(path: str | os.PathLike) -> str | None:
     return None
 
 
-def newest(folder: str | os.PathLike) -> Path | None:
+def newest(
+    folder: str | os.PathLike, wanted: Callable[[dict[str, Any]], bool] = lambda payload: True
+) -> Path | None:
     """The sound `*.pyth` file with the largest `global_step`, whatever the names; None if there is none.
 
-    Files that cannot be used are logged with the reason and passed over.
+    Only files whose content is `wanted` count. Those that cannot be used are passed over, and logged with the reason,
+    each once in the life of this process.
     """
     for _, path in reversed(_by_step(Path(folder).glob("*.pyth"))):
         reason = verify(path)
-        if reason is None:
+        if reason is not None:
+            _pass_over(reason)
+        elif wanted(_read(path, path, mmap=True)):
             return path
-        get_logger(__name__).warning("checkpoint passed over: %s", reason)
     return None
+
+
+def drop_after(folder: str | os.PathLike, step: int) -> list[Path]:
+    """Delete the readable files of `epoch_path` and `step_path` of more than `step` steps; returns them."""
+    later = [path for number, path in _by_step(Path(folder).glob("checkpoint_*.pyth")) if number > step]
+    for path in later:
+        path.unlink(missing_ok=True)
+    return later
 
 
 def prune(folder: str | os.PathLike, keep: int, spare: Path | None = None) -> list[Path]:
@@ -151,13 +165,19 @@ def _by_step(paths: Any) -> list[tuple[int, Path]]:
         try:
             step = _read(path, path, mmap=True).get("global_step")
         except (ValueError, OSError, AttributeError) as error:
-            get_logger(__name__).warning("checkpoint passed over: %s", error)
+            _pass_over(str(error))
             continue
         if isinstance(step, int):
             found.append((step, path))
         else:
-            get_logger(__name__).warning("checkpoint passed over: %s holds no global_step", path)
+            _pass_over(f"{path} holds no global_step")
     return sorted(found)
+
+
+@functools.cache
+def _pass_over(reason: str) -> None:
+    """Say so, once: files are looked through at every save."""
+    get_logger(__name__).warning("checkpoint passed over: %s", reason)
 
 
 def _local(path: str | os.PathLike) -> Path:
