@@ -55,7 +55,9 @@ def _run(cfg: CfgNode) -> None:
     cfg.NUM_SHARDS = 1  # shards (nodes); --num_shards sets it
     cfg.SHARD_ID = 0  # number of this shard, from 0; --shard_id sets it
     cfg.DIST_BACKEND = "nccl"  # nccl | gloo; nccl without a GPU means gloo (here)
-    cfg.NUM_THREADS = 0  # CPU threads of torch per process; 0: as many as the cores allow (here)
+    # CPU threads of torch per process; 0: as many as the cores and DATA_LOADER.NUM_WORKERS allow, and on a CPU those of
+    # the checkpoint where a run goes on or is tested, since the last bits of results follow from them (here)
+    cfg.NUM_THREADS = 0
 
 
 def _train(cfg: CfgNode) -> None:

@@ -56,10 +56,11 @@ def test(cfg) -> dict:
         slice_head=cfg.MODEL.SLICE_HEAD,
     )
     session.log.info("testing %s\n%s", path, report.table())
+    session.keep_threads(cfg.NUM_THREADS, saved.num_threads)
     session.log.info(weights.describe(report, classes))
     session.log.info("%d batch norms and layer scales became part of their neighbours", fold(model))
     model.to(session.device)
-    plan = choose_operators(cfg, session, model, saved, "eval")
+    plan = choose_operators(cfg, session, model, saved.operators, "eval")
     compile_if_wanted(cfg, model, session.log)
     session.log.info("precision %s", precision.describe(cfg.TEST.MIXED_PRECISION, session.device))
     session.keep_config(cfg.dump())
@@ -84,7 +85,11 @@ def test(cfg) -> dict:
     evaluation = evaluate(cfg, session.device, model, loader, progress, sink)
     if evaluation is None:
         return {}
-    facts = {"operators": plan, "compiled": compiling.is_compiled(model)}
+    facts = {
+        "operators": plan,
+        "compiled": compiling.is_compiled(model),
+        "num_threads": session.num_threads,
+    }
     summary = _write(cfg, session, path, evaluation, loader.dataset, unlabelled, classes, facts)
     if sink is not None:
         sink.remove()

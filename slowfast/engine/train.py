@@ -14,10 +14,12 @@ from slowfast.engine import optimizer as optimizers
 from slowfast.engine.alarms import Alarms
 from slowfast.engine.bad_videos import BadVideos, open_account
 from slowfast.engine.build import (
+    build_alarms,
     build_step,
     choose_operators,
     choose_recomputation,
     compile_if_wanted,
+    describe_cost,
     describe_rate,
     evaluate,
     learning_rate,
@@ -28,7 +30,7 @@ from slowfast.engine.partial import list_digest
 from slowfast.engine.saving import Pauses, Progress, Saver
 from slowfast.engine.session import Session, open_session
 from slowfast.engine.step import TrainStep
-from slowfast.models import complexity, pretrained
+from slowfast.models import pretrained
 from slowfast.models.build import build_model
 from slowfast.models.layers import set_step_seed
 from slowfast.utils import checkpoint, distributed, environment, seeds
@@ -59,14 +61,7 @@ def train(cfg) -> dict:
     model.to(session.device)
     step = build_step(cfg, session.device, distributed.wrap(model, session.device))
     bad_videos = open_account(session.output_dir, loader.dataset, cfg.DATA.MAX_BAD_FRACTION, session.log)
-    alarms = Alarms(
-        session.output_dir,
-        step,
-        loader.dataset.name,
-        session.log,
-        precision=precision.describe(cfg.TRAIN.MIXED_PRECISION, session.device),
-        loss_spike=cfg.SOLVER.LOSS_SPIKE,
-    )
+    alarms = build_alarms(cfg, session, step, loader.dataset)
     state = (model, step, bad_videos, alarms)  # what checkpoints tell of
     progress = _start(cfg, session, loader, *state)
     progress.operators = _settle(cfg, session, model, step, progress.operators)
@@ -182,17 +177,7 @@ def _log_start(cfg, session: Session, model: nn.Module, loader) -> None:
     )
     session.log.info("highest learning rate (@ videos a step): %s", describe_rate(cfg))
     if cfg.LOG_MODEL_INFO and session.is_main:
-        side = cfg.DATA.TRAIN_CROP_SIZE
-        shape = (1, cfg.DATA.INPUT_CHANNEL_NUM[0], cfg.DATA.NUM_FRAMES, side, side)
-        session.log.info("%s: %s", cfg.MODEL.MODEL_NAME, _cost(model, shape))
-
-
-def _cost(model: nn.Module, shape: tuple[int, ...]) -> str:
-    try:
-        cost = complexity.count(model, shape)
-    except Exception as error:  # a user's own model may not be traceable, which is no reason to stop
-        return f"cost not counted ({error})"
-    return f"{cost['parameters'] / 1e6:.3f} M parameters, {cost['macs'] / 1e9:.3f} GMACs a view"
+        session.log.info("%s: %s", cfg.MODEL.MODEL_NAME, describe_cost(cfg, model))
 
 
 def _train_epoch(
@@ -218,7 +203,7 @@ def _train_epoch(
 
     def tell() -> None:
         board.catch_up()
-        _share_reports(reports, bad_videos, epoch)
+        bad_videos.share(reports, epoch)
         alarms.tell_spikes(progress)
 
     for number, batches in enumerate(loader.steps(epoch, first), start=first):
@@ -255,14 +240,6 @@ def _advise(cfg, session: Session, waited: float, num_videos: int) -> None:
     )
     if line:
         session.log.warning(line)
-
-
-def _share_reports(reports: list, bad_videos: BadVideos, epoch: int) -> None:
-    """Tell all processes what happened to the videos of each since the last time, in one epoch, and forget it."""
-    noteworthy = distributed.all_gather_objects(reports)
-    for part in noteworthy:
-        bad_videos.add(part, epoch)
-    reports.clear()
 
 
 def _start(
@@ -327,6 +304,7 @@ def _resume(
         saved["batch_in_epoch"],
         report.table(),
     )
+    session.keep_threads(cfg.NUM_THREADS, saved.get("num_threads", 0))
     for change in resuming.config_changes(saved["cfg"], cfg.dump()):
         session.log.warning("the config has changed since: %s", change)
     return Progress(
@@ -402,6 +380,7 @@ def _payload(
         "origin": progress.origin,
         "cfg": cfg.dump(),
         "operators": progress.operators,
+        "num_threads": session.num_threads,
         "class_names": class_names,
         "preprocessing": preprocessing(cfg),
         "versions": session.facts,
