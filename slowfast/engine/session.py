@@ -33,7 +33,7 @@ class Session:
 
     @property
     def num_threads(self) -> int:
-        """Threads of torch in each process where they compute the results, and their last bits follow from them; else 0.
+        """Threads of torch in each process on a CPU, where the last bits of results follow from them; else 0.
 
         For a checkpoint, and for a test's results.
         """
@@ -48,7 +48,7 @@ class Session:
         if own and saved and not asked and saved != own:
             torch.set_num_threads(saved)
             self.log.info(
-                "%d thread(s) as in the checkpoint, where NUM_THREADS 0 would now mean %d: equal threads give equal bits",
+                "%d thread(s) as in the checkpoint, since bits follow from them; NUM_THREADS 0 would mean %d here",
                 saved,
                 own,
             )
