@@ -158,7 +158,8 @@ def _add_check(commands) -> None:
         description="Decode the frames that training may take of every video of a list, each in a process that may "
         "crash, hang or run out of memory. Writes good.csv (lines of the list), bad.csv (path, label, reason) and "
         "coverage.csv (videos per class). A check that was stopped goes on where it was; videos that changed are "
-        "checked anew. Exit status: 0 all videos are good, 1 some are not, 2 the check cannot be done, 130 stopped.",
+        "checked anew. Exit status: 0 all videos are good, 1 some are not, 2 the check cannot be done, 130 or (by a "
+        "signal of a cluster) 75 stopped.",
         usage="%(prog)s LIST [--media PREFIX] [--cfg FILE] [options] [KEY VALUE ...]",
         epilog="KEY VALUE pairs change keys of the recipe. "
         "example: slowfast check lists/train.csv --media /videos --jobs 16",

@@ -9,7 +9,13 @@ from slowfast.engine import evaluator
 
 
 def judge(
-    evaluation: evaluator.Evaluation, dataset: Any, epoch: int, *, ensemble: str, multi_label: bool, log: Logger
+    evaluation: evaluator.Evaluation,
+    dataset: Any,
+    epoch: int,
+    *,
+    ensemble: str,
+    multi_label: bool,
+    log: Logger,
 ) -> dict:
     """Measures of the validation after ``epoch``, with counts of videos; ``ensemble`` as in evaluator.merge.
 
@@ -21,7 +27,9 @@ def judge(
     for index, reason in evaluation.unreadable:
         log.warning("validation leaves out an unreadable video: %s: %s", dataset.name(index), reason)
     for index, reason in evaluation.damaged:
-        log.warning("validation scores a damaged video as far as it goes: %s: %s", dataset.name(index), reason)
+        log.warning(
+            "validation scores a damaged video as far as it goes: %s: %s", dataset.name(index), reason
+        )
     if evaluation.unreadable or evaluation.damaged:
         log.warning(
             "validation: %d unreadable, %d damaged, %d of %d videos scored",

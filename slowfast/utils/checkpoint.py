@@ -25,6 +25,7 @@ FOLDER = "checkpoints"
 KEEP_STEPS = 2  # checkpoints in the middle of an epoch: the newest, and one in case that is damaged
 _NOT_THE_CONTENT = (FileNotFoundError, PermissionError, MemoryError)  # errors that are not the file's fault
 _SCALARS = (str, int, float, bool, type(None))
+_PICKLE = b"\x80"  # what files of torch before 1.6 begin with
 # The end of a zip archive: a record of that mark and size, whose last two bytes are the length of the comment after it
 _END, _END_SIZE, _NO_COMMENT = b"PK\x05\x06", 22, b"\0\0"
 _MARK = b"sha256="
@@ -244,6 +245,8 @@ def _check_bytes(local: Path, name: str | os.PathLike) -> None:
             raise ValueError(f"{name} is damaged: its checksum is wrong")
     if not start:
         raise ValueError(f"{name} is empty")
+    if start != b"PK" and start[:1] != _PICKLE and not sealed:
+        raise ValueError(f"{name} is not a checkpoint: it does not begin as a file of torch.save does")
     if start == b"PK" and not sealed:
         if end[-_END_SIZE:][: len(_END)] != _END or not end.endswith(_NO_COMMENT):
             raise ValueError(f"{name} is damaged or cut off: it does not end as it should")

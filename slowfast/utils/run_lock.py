@@ -107,6 +107,6 @@ def _said(owner: Mapping[str, Any]) -> str:
 
 def _refusal(folder: Path, owner: Mapping[str, Any]) -> str:
     return (
-        f"another run writes to {folder} ({_said(owner)}), and two would mix their records. End it, wait for it, or give "
-        "this one another OUTPUT_DIR; to test weights of it meanwhile name them with TEST.CHECKPOINT_FILE_PATH"
+        f"another run writes to {folder} ({_said(owner)}), and two would mix their records: end it, wait for it, or "
+        "give this one another OUTPUT_DIR (to test weights of that run, name them with TEST.CHECKPOINT_FILE_PATH)"
     )
