@@ -85,11 +85,8 @@ def test(cfg) -> dict:
     evaluation = evaluate(cfg, session.device, model, loader, progress, sink)
     if evaluation is None:
         return {}
-    facts = {
-        "operators": plan,
-        "compiled": compiling.is_compiled(model),
-        "num_threads": session.num_threads,
-    }
+    compiled, threads = compiling.is_compiled(model), session.num_threads
+    facts = {"operators": plan, "compiled": compiled, "num_threads": threads}
     summary = _write(cfg, session, path, evaluation, loader.dataset, unlabelled, classes, facts)
     if sink is not None:
         sink.remove()

@@ -211,7 +211,7 @@ def not_a_dict(path: Path) -> None:
     ("make", "reason"),
     [
         (empty, "is empty"),
-        (text, "was not written by torch.save"),
+        (text, "is not a checkpoint: it does not begin as a file of torch.save does"),
         (plain_pickle, "was not written by torch.save"),
         (whole_module, "holds torch.nn.modules.linear.Linear, but only tensors .* foreign code"),
         (numpy_inside, "holds numpy.*scalar, but only tensors"),
