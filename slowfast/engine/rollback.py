@@ -25,9 +25,9 @@ ADVICE = (
 def way_back(what: str, dump: Path, progress: Progress, output_dir: Path, log: Logger) -> str:
     """The checkpoint to go back to: the newest of the run that is good, else the file that it began with.
 
-    Good is one after a step that was not skipped. Files of later steps are deleted, since a run that is resumed would
-    go on with them. Raises NonFiniteSteps where there is none, or where the run has gone back before. All ranks call
-    it, and all see the folder.
+    Good is one after a step that was not skipped. Those that the run has made since are deleted, since a run that is
+    resumed would go on with them. Raises NonFiniteSteps where there is none, or where the run has gone back before. All
+    ranks call it, and all see the folder.
     """
     path = distributed.broadcast_object(_find(progress, output_dir) if distributed.is_main() else "")
     if not path:
@@ -49,8 +49,8 @@ def _find(progress: Progress, output_dir: Path) -> str:
     if progress.rollbacks:
         return ""
     folder = output_dir / checkpoint.FOLDER
-    found = checkpoint.newest(folder, is_good)
-    if found is None:
-        return progress.origin
-    checkpoint.drop_after(folder, checkpoint.load(found)["global_step"])
-    return str(found)
+    path = str(checkpoint.newest(folder, is_good) or progress.origin)
+    if not path or checkpoint.verify(path) is not None:
+        return ""
+    checkpoint.drop(folder, after=checkpoint.load(path)["global_step"], up_to=progress.global_step)
+    return path

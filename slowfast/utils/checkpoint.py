@@ -103,9 +103,12 @@ def newest(
     return None
 
 
-def drop_after(folder: str | os.PathLike, step: int) -> list[Path]:
-    """Delete the readable files of `epoch_path` and `step_path` of more than `step` steps; returns them."""
-    later = [path for number, path in _by_step(Path(folder).glob("checkpoint_*.pyth")) if number > step]
+def drop(folder: str | os.PathLike, after: int, up_to: int) -> list[Path]:
+    """Delete the readable files of `epoch_path` and `step_path` of more than `after` steps, and no more than `up_to`.
+
+    Returns them.
+    """
+    later = [path for step, path in _by_step(Path(folder).glob("checkpoint_*.pyth")) if after < step <= up_to]
     for path in later:
         path.unlink(missing_ok=True)
     return later

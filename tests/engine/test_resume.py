@@ -265,6 +265,19 @@ def test_a_fault_that_comes_back_ends_the_run_and_its_steps_are_told(faults, opt
     assert newest(tmp_path) == "checkpoint_step_00000006.pyth"
 
 
+def test_a_run_that_began_with_the_file_of_another_goes_back_to_that(
+    faults, options, undisturbed, tmp_path, monkeypatch
+):
+    shutil.copy(checkpoint.epoch_path(undisturbed(WHOLE), 1), tmp_path / "first.pyth")
+    faults.spoil({6: 1, 7: 1}, set_attribute=monkeypatch.setattr)
+    more = ("TRAIN.RESUME", str(tmp_path / "first.pyth"), "SOLVER.MAX_NONFINITE_STEPS", "2")
+    train(faults.load_cfg(faults.RECIPE, options(tmp_path / "run", *WHOLE, *more, "TRAIN.CHECKPOINT_STEPS", "1")))
+    assert f"going back, once, to {tmp_path}/first.pyth." in (tmp_path / "run" / "log.txt").read_text()
+    one, other = (checkpoint.load(checkpoint.epoch_path(run, 2)) for run in (tmp_path / "run", undisturbed(WHOLE)))
+    for key in STATE:
+        same(one[key], other[key], key)
+
+
 def test_without_a_checkpoint_there_is_nothing_to_go_back_to(faults, options, tmp_path, monkeypatch):
     faults.spoil({1: 1, 2: 1}, set_attribute=monkeypatch.setattr)
     with pytest.raises(FloatingPointError, match=r"2 steps in a row.*before there was a checkpoint.*step_0+2\.json"):
@@ -278,8 +291,8 @@ def test_checkpoints_of_the_bad_steps_are_neither_gone_back_to_nor_kept(
     faults.spoil({6: 1, 7: 1}, set_attribute=monkeypatch.setattr)
     more = ("SOLVER.MAX_NONFINITE_STEPS", "2", "TRAIN.CHECKPOINT_STEPS", "1")
     dropped = []
-    drop_after = checkpoint.drop_after
-    monkeypatch.setattr(checkpoint, "drop_after", lambda *args: dropped.extend(drop_after(*args)))
+    drop = checkpoint.drop
+    monkeypatch.setattr(checkpoint, "drop", lambda *args, **steps: dropped.extend(drop(*args, **steps)))
     train(faults.load_cfg(faults.RECIPE, options(tmp_path, *WHOLE, *more)))
     assert [path.name for path in dropped] == ["checkpoint_step_00000006.pyth"]
     assert "going back, once, to" in (log := (tmp_path / "log.txt").read_text())

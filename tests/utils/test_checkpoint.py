@@ -320,9 +320,11 @@ def test_what_came_after_a_step_is_dropped_and_nothing_else(tmp_path):
     for path, step in zip([*later, *kept, folder / "mine.pyth"], [12, 20, 10, 10, 30], strict=True):
         checkpoint.save(payload(step), path)
     empty(folder / "checkpoint_step_00000099.pyth")
-    assert sorted(checkpoint.drop_after(folder, 10)) == sorted(later)
+    checkpoint.save(payload(21), checkpoint.step_path(tmp_path, 21))
+    assert sorted(checkpoint.drop(folder, after=10, up_to=20)) == sorted(later)
     left = sorted(path.name for path in folder.iterdir())
-    assert left == [kept[1].name, kept[0].name, "checkpoint_step_00000099.pyth", "mine.pyth"]
+    damaged, beyond = "checkpoint_step_00000099.pyth", "checkpoint_step_00000021.pyth"
+    assert left == [kept[1].name, kept[0].name, beyond, damaged, "mine.pyth"]
 
 
 def test_a_file_of_another_kind_is_called_so(tmp_path):
