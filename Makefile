@@ -1,6 +1,7 @@
-# make demo   see UniFormer learn from made-up videos and get tested, in minutes on a CPU
-# make test   check the code and run all tests
-# Both set up what they need in .venv first; later calls find it ready.
+# make demo       see UniFormer learn from made-up videos and get tested, in minutes on a CPU
+# make test       check the code and run the tests
+# make test-all   the same with the long ones among the tests
+# All set up what they need in .venv first; later calls find it ready.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -12,10 +13,10 @@ DEMO_RECIPE := configs/demo/uniformer_motion.yaml
 DEMO_DATA   := $(DEMO)/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test
+.PHONY: help setup demo test test-all
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 3
+	@sed -n 's/^# //p' Makefile | head -n 4
 
 setup: $(READY)
 
@@ -39,8 +40,9 @@ demo: $(READY) $(DEMO)/.data-ready
 		DATA.PATH_TO_DATA_DIR $(DEMO_DATA) DATA.PATH_PREFIX $(DEMO_DATA)
 	@echo "== Done: $(DEMO)/results.json, predictions.csv beside it, curves: $(VENV)/bin/tensorboard --logdir $(DEMO)"
 
-test: $(READY)
+test: TESTS := -m 'not slow'
+test test-all: $(READY)
 	@echo "== Checking style"
 	$(RUN) -m ruff check .
 	@echo "== Running the tests"
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(TESTS)

@@ -1,3 +1,13 @@
-"""Video classification with UniFormer: recipes, data, models, and an engine that trains and tests them."""
+"""Video classification with UniFormer: recipes, data, models, an engine that trains and tests them, and their use."""
+
+from typing import Any
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name != "load":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from slowfast.inference.build import load
+
+    return load

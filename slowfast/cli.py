@@ -14,7 +14,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from slowfast import __version__
@@ -25,6 +26,7 @@ from slowfast.submission import command as submission
 from slowfast.utils import stopping
 from slowfast.utils.stopping import Stopped
 
+COMMANDS = ("check",)  # modules of slowfast.commands; the others stand here
 USER_ERROR = 2  # exit status of a run that ends with a message for its user
 DEBUG = "SLOWFAST_DEBUG"
 EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PATH_PREFIX /videos NUM_GPUS 8"
@@ -126,7 +128,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     benchmarking.add_arguments(benchmark)
     benchmark.set_defaults(command=benchmarking.run)
-    _add_check(commands)
     submit = commands.add_parser(
         "submit",
         help="send a run to a Slurm cluster",
@@ -139,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     submission.add_arguments(submit)
     submit.set_defaults(command=lambda args, opts: submission.run(args, opts, "slowfast.cli:main"))
+    for name in COMMANDS:
+        _add(commands, name, import_module(f"slowfast.commands.{name}"))
     for command in (run, reproduce):
         command.add_argument("--shard_id", metavar="N", help="number of this machine, from 0 (sets SHARD_ID)")
         command.add_argument("--num_shards", metavar="N", help="number of machines (sets NUM_SHARDS)")
@@ -151,81 +154,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_check(commands) -> None:
-    check = commands.add_parser(
-        "check",
-        help="decode every video of a list and name those that fail",
-        description="Decode the frames that training may take of every video of a list, each in a process that may "
-        "crash, hang or run out of memory. Writes good.csv (lines of the list), bad.csv (path, label, reason) and "
-        "coverage.csv (videos per class). A check that was stopped goes on where it was; videos that changed are "
-        "checked anew. Exit status: 0 all videos are good, 1 some are not, 2 the check cannot be done, 130 or (by a "
-        "signal of a cluster) 75 stopped.",
-        usage="%(prog)s LIST [--media PREFIX] [--cfg FILE] [options] [KEY VALUE ...]",
-        epilog="KEY VALUE pairs change keys of the recipe. "
-        "example: slowfast check lists/train.csv --media /videos --jobs 16",
+def _add(commands, name: str, module: ModuleType) -> None:
+    """A command that a module of slowfast.commands describes: HELP, DESCRIPTION, USAGE, EPILOG, add_arguments, run.
+
+    And WHEN_INTERRUPTED, what `exit_status` then says, where the same command goes on.
+    """
+    parser = commands.add_parser(
+        name,
+        help=module.HELP,
+        description=module.DESCRIPTION,
+        usage=f"%(prog)s {module.USAGE}",
+        epilog=module.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    check.add_argument("list", type=Path, metavar="LIST", help="a list of video files or folders of frames")
-    check.add_argument(
-        "--media", metavar="PREFIX", default="", help="folder of the videos, or a pattern of tar shards"
-    )
-    check.add_argument(
-        "--classes", metavar="FILE", default="", help="class names in order (classes.txt beside LIST)"
-    )
-    check.add_argument(
-        "--cfg", metavar="FILE", help="a recipe: how its data set reads lists, and what a clip is"
-    )
-    check.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of this check (LIST without suffix + _check)"
-    )
-    check.add_argument("--jobs", type=int, metavar="N", help="processes that decode (one for each core)")
-    check.add_argument(
-        "--seconds", type=float, default=30, metavar="S", help="time limit for a video (%(default)g)"
-    )
-    check.add_argument(
-        "--memory-gb",
-        type=float,
-        default=2,
-        metavar="GB",
-        help="memory for a video, with the frames of a clip (%(default)g; held on Linux)",
-    )
-    check.add_argument(
-        "--frames",
-        choices=("all", "clip"),
-        default="all",
-        help="all: every frame, since clips may start anywhere; clip: those of one clip in the middle, which is "
-        "quicker and misses damage elsewhere (%(default)s)",
-    )
-    check.add_argument(
-        "--keep-damaged",
-        action="store_true",
-        help="into good.csv also what decodes but has fewer frames than its header promises: training uses it",
-    )
-    check.set_defaults(command=_check, when_interrupted="; the same command goes on from here")
-
-
-def _check(args: argparse.Namespace, opts: list[str]) -> int:
-    from slowfast.engine.check_data import check_data
-    from slowfast.utils import environment
-    from slowfast.utils.isolation import Limits
-
-    if opts and not args.cfg:
-        raise ValueError(
-            f"{' '.join(opts)}: settings are those of a recipe; give it with --cfg, or leave them out"
-        )
-    given = {"DATA.PATH_PREFIX": args.media, "DATA.CLASS_NAMES_PATH": args.classes}
-    ours = [word for key, value in given.items() if value for word in (key, value)]
-    return check_data(
-        args.list,
-        load_cfg(args.cfg, [*opts, *ours]) if args.cfg else None,
-        media=args.media,
-        classes=args.classes,
-        out=args.out,
-        jobs=environment.num_cores() if args.jobs is None else args.jobs,
-        limits=Limits(args.seconds, args.memory_gb),
-        frames=args.frames,
-        keep_damaged=args.keep_damaged,
-    )
+    module.add_arguments(parser)
+    parser.set_defaults(command=module.run, when_interrupted=getattr(module, "WHEN_INTERRUPTED", ""))
 
 
 def _run(args: argparse.Namespace, opts: list[str]) -> int:

@@ -57,6 +57,22 @@ def debug_data(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def trained_run(debug_data, tmp_path_factory) -> Path:
+    """The OUTPUT_DIR of a run of the debug recipe, trained and tested, with 2 clips and 3 crops a video."""
+    from slowfast.config import load_cfg
+    from slowfast.engine.test import test
+    from slowfast.engine.train import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    where = ["DATA.PATH_TO_DATA_DIR", debug_data, "DATA.PATH_PREFIX", debug_data, "OUTPUT_DIR", folder]
+    views = ["TEST.NUM_ENSEMBLE_VIEWS", 2, "TEST.NUM_SPATIAL_CROPS", 3]
+    cfg = load_cfg(DEBUG_RECIPE, [str(word) for word in (*where, *views, "NUM_THREADS", 1)])
+    train(cfg)
+    test(cfg)
+    return folder
+
+
 @pytest.fixture
 def debug_options(debug_data, tmp_path) -> list[str]:
     """KEY VALUE pairs that the debug recipe needs: data, and an output folder of the test's own."""

@@ -131,7 +131,6 @@ def test_check_tells_stale_tables_and_a_run_mends_them(tmp_path, monkeypatch, ca
         assert f"{name}.json is not" in err and complaint in err
 
 
-@pytest.mark.slow
 def test_the_tables_are_up_to_date():
     done = subprocess.run([sys.executable, TOOL, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

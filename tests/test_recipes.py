@@ -281,7 +281,6 @@ def small(key, media, folder):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("key", RECIPES)
 def test_recipes_take_a_step_and_run_their_whole_test(key, media, tmp_path):
     cfg = small(key, media, tmp_path)

@@ -19,7 +19,7 @@ from slowfast.utils.logging import read_json_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "configs" / "debug" / "uniformer_debug.yaml"
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+pytestmark = pytest.mark.slurm
 
 TWO_MACHINES = ("--cfg", RECIPE, "--nodes", 2, "--time", 10)
 # One epoch of 48 steps, a line in metrics.jsonl for each: a signal after the fifth comes in the middle of it.
@@ -33,6 +33,7 @@ LONG = (*STEPS, "SOLVER.MAX_EPOCH", 300)  # never ends by itself in a test
 def slurm(tmp_path_factory):
     """A cluster of two machines, for these tests alone."""
     program = Path(os.environ["SLOWFAST_TEST_SLURM"]) / "local-cluster"
+    assert program.exists(), f"SLOWFAST_TEST_SLURM is set, but there is no {program}"
     place = {
         "SLURM_LOCAL_DIR": str(tmp_path_factory.mktemp("slurm") / "cluster"),
         "SLURM_LOCAL_PORT": str(15000 + os.getpid() % 400 * 10),
@@ -171,6 +172,7 @@ def test_a_run_whose_place_is_given_to_another_job_goes_on_after_it(submit):
     assert_second_turn(folder)
 
 
+@pytest.mark.slow
 def test_a_run_at_its_time_limit_gets_another_turn(submit):
     limits = ("--cfg", RECIPE, "--nodes", 2, "--time", 2, "--notice", 59)
     folder = submit("run", *limits, *LONG)

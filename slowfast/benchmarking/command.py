@@ -14,6 +14,7 @@ from slowfast.config import load_cfg
 
 RECIPES = Path(__file__).resolve().parents[2] / "configs"
 RECIPE = RECIPES / "k400" / "uniformer_s16x4.yaml"
+SIZES = tuple(RECIPES / "k400" / f"uniformer_{name}.yaml" for name in ("s16x4", "xxs16_128", "b16x4"))  # of "all"
 WHAT = {
     "model": "a forward pass of the model",
     "step": "a training step: forward, backward, AdamW",
@@ -21,15 +22,21 @@ WHAT = {
     "test": "the loader, test views",
     "train": "the loader, training clips",
 }
+ALL = "all"
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     listed = "; ".join(f"{name}: {meaning}" for name, meaning in WHAT.items())
-    parser.add_argument("what", choices=WHAT, metavar="WHAT", help=listed)
+    listed = f"{listed}; {ALL}: everything, as benchmarks/README.md has it"
+    parser.add_argument("what", choices=(*WHAT, ALL), metavar="WHAT", help=listed)
     parser.add_argument(
-        "--cfg", nargs="+", type=Path, metavar="FILE", help=f"recipes ({RECIPE.name}; operators: all of configs/)"
+        "--cfg",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help=f"recipes ({RECIPE.name}; operators: all of configs/; {ALL}: a UniFormer-S, -XXS and -B beside)",
     )
     parser.add_argument("--clips", type=int, default=1, help="clips a forward pass or step (%(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="rounds that count, of all ways in turn (%(default)s)")
@@ -38,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", nargs="+", choices=DTYPES, default=DTYPES[:1], help="for operators, each in these (float32)"
     )
     parser.add_argument("--device", default="", help="cuda or cpu; unless given, cuda where there is one")
+    parser.add_argument(
+        "--memory-clips", type=int, default=2, metavar="N", help="peak memory is of so many clips (%(default)s)"
+    )
     parser.add_argument("--no-memory", action="store_true", help="leave out peak memory, a fresh process for each way")
     parser.add_argument("--videos", nargs="+", type=Path, metavar="FILE", help="for the loader; else made-up ones")
     parser.add_argument(
@@ -53,15 +63,19 @@ def run(args: argparse.Namespace, opts: Sequence[str]) -> int:
     from slowfast.utils import environment
     from slowfast.utils.atomic import replace_file
 
-    loader = args.what in ("test", "train")
-    torch.set_num_threads(args.threads or (1 if loader else environment.num_cores()))
-    measure = {"operators": _operators, "test": _loader, "train": _loader}.get(args.what, _model)
-    results, text, status = measure(args, list(opts))
-    print(text)
-    if args.out:
-        facts = {"what": args.what, "threads": torch.get_num_threads(), "rounds": args.rounds, **environment.facts()}
-        with replace_file(args.out) as file:
-            file.write((json.dumps({**facts, "results": results}, indent=1) + "\n").encode())
+    results, status = {}, 0
+    for what in WHAT if args.what == ALL else (args.what,):
+        loader = what in ("test", "train")
+        torch.set_num_threads(args.threads or (1 if loader else environment.num_cores()))
+        measure = {"operators": _operators, "test": _loader, "train": _loader}.get(what, _model)
+        found, text, slower = measure(what, args, list(opts))
+        results[what] = {"threads": torch.get_num_threads(), "results": found}
+        status = max(status, slower)
+        print(f"{what}: {WHAT[what]}\n\n{text}\n", flush=True)
+        if args.out:  # part by part, so that a later one that fails takes nothing away
+            facts = {"what": args.what, "rounds": args.rounds, **environment.facts()}
+            with replace_file(args.out) as file:
+                file.write((json.dumps({**facts, "measured": results}, indent=1) + "\n").encode())
     return status
 
 
@@ -71,10 +85,10 @@ def _device(args: argparse.Namespace):
     return torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def _recipes(args: argparse.Namespace, opts: list[str]):
+def _recipes(what: str, args: argparse.Namespace, opts: list[str]):
     """(path, cfg) of the recipes asked for; made-up weights and no data are enough for all of them."""
-    given = args.cfg or [RECIPE]
-    if args.what == "operators" and not args.cfg:
+    given = args.cfg or (SIZES if args.what == ALL else [RECIPE])
+    if what == "operators" and not args.cfg:
         given = sorted(path for path in RECIPES.glob("*/*.yaml") if path.parent.name not in ("debug", "demo"))
     if not given:
         raise ValueError(f"there are no recipes in {RECIPES}, as in an installed package: name some with --cfg")
@@ -87,29 +101,33 @@ def _clip_shape(cfg, training: bool) -> tuple[int, ...]:
     return cfg.DATA.INPUT_CHANNEL_NUM[0], cfg.DATA.NUM_FRAMES, side, side
 
 
-def _model(args: argparse.Namespace, opts: list[str]):
+def _model(what: str, args: argparse.Namespace, opts: list[str]):
     from slowfast.benchmarking import model
     from slowfast.models import build_model
 
-    results, training, device = {}, args.what == "step", _device(args)
-    for path, cfg in _recipes(args, opts):
+    results, training, device = {}, what == "step", _device(args)
+    for path, cfg in _recipes(what, args, opts):
         shape = (args.clips, *_clip_shape(cfg, training))
         build = partial(build_model, cfg)
         name = f"{path.parent.name}/{path.stem} {args.clips} x {shape[2]} x {shape[3]}"
         results[name] = result = model.run(build, shape, device, training, args.rounds)
-        for way, numbers in result["ways"].items() if not args.no_memory else ():
-            numbers["peak_mib"] = model.memory(build, shape, device, way, training, result["operators"])
+        if args.no_memory:
+            continue
+        result["memory_clips"] = args.memory_clips
+        held = (args.memory_clips, *shape[1:])
+        for way, numbers in result["ways"].items():
+            numbers["peak_mib"] = model.memory(build, held, device, way, training, result["operators"])
     return results, f"{model.table(results)}\n\n{model.profiles(results)}", 0
 
 
-def _operators(args: argparse.Namespace, opts: list[str]):
+def _operators(what: str, args: argparse.Namespace, opts: list[str]):
     import torch
 
     from slowfast.benchmarking import model
     from slowfast.models import build_model, tuning
 
     device, cases = _device(args), {}
-    for _, cfg in _recipes(args, opts):
+    for _, cfg in _recipes(what, args, opts):
         built = build_model(cfg)
         for dtype, training in product(args.dtype, (True, False)):
             shape = (args.clips, *_clip_shape(cfg, training))
@@ -121,12 +139,12 @@ def _operators(args: argparse.Namespace, opts: list[str]):
     return results, text, int(slower > 0)
 
 
-def _loader(args: argparse.Namespace, opts: list[str]):
+def _loader(what: str, args: argparse.Namespace, opts: list[str]):
     from slowfast.benchmarking import loader
 
     results = {}
     with tempfile.TemporaryDirectory() as name:
         videos = args.videos or loader.write_videos(Path(name))
         for recipe in args.cfg or [RECIPE]:
-            results |= loader.run(args.what, videos, Path(name), recipe, args.views, args.rounds, opts)
+            results |= loader.run(what, videos, Path(name), recipe, args.views, args.rounds, opts)
     return results, loader.table(results), 0

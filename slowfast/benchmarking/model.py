@@ -50,9 +50,7 @@ def subject(
         called: nn.Module = Plain(model).train(training)
     else:
         called = model
-        found = tuning.cases(model, shape, dtype, device, training)
-        plan |= tuning.complete(plan, list(found.values()), device, {})[0]
-        tuning.apply(model, found, plan)
+        tuning.apply(model, _choose(model, shape, device, way, training, plan), plan)
     clips = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0)).to(device)
     labels = torch.zeros(len(clips), dtype=torch.int64, device=device)
     autocast = None if dtype == torch.float32 else dtype
@@ -76,6 +74,15 @@ def subject(
         _wait(device)
 
     return step
+
+
+def _choose(
+    model: nn.Module, shape: Sequence[int], device: torch.device, way: str, training: bool, plan: tuning.Plan
+) -> dict[str, str]:
+    """The cases of the model by layer; the plan gets those that it lacks."""
+    found = tuning.cases(model, shape, WAYS[way], device, training)
+    plan |= tuning.complete(plan, list(found.values()), device, {})[0]
+    return found
 
 
 def run(
@@ -142,8 +149,10 @@ def memory(
 ) -> float:
     """MiB that the first step or pass takes at its peak above what there was before, in a fresh process.
 
-    The plan must hold all its cases, as that of `run` does, for trials would take memory of their own.
+    Operators that the plan lacks are chosen before, and added to it, since trials would take memory of their own.
     """
+    if way != "plain":
+        _choose(build(), shape, device, way, training, plan)
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_memory_here, (build, shape, device, way, training, plan))
@@ -175,17 +184,22 @@ def _wait(device: torch.device) -> None:
 def table(results: Mapping[str, Mapping]) -> str:
     """Lines for people: milliseconds a call, median and quartiles, with what follows from them."""
     lines = [
-        "| what | way | ms | times faster | clips/s | share of peak | peak MiB |",
+        "| what | way | ms | times faster | clips/s | share of peak | peak MiB (clips, share of plain) |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, result in results.items():
         for way, numbers in result["ways"].items():
-            held = f"{numbers['peak_mib']:.0f}" if "peak_mib" in numbers else "-"
+            held = _memory_cell(numbers, result) if "peak_mib" in numbers else "-"
             lines.append(
                 f"| {name} | {way} | {cell(numbers)} | {numbers['times_faster']:.2f} | "
                 f"{numbers['clips_per_second']:.2f} | {numbers['share_of_peak']:.0%} | {held} |"
             )
     return "\n".join(lines)
+
+
+def _memory_cell(numbers: Mapping, result: Mapping) -> str:
+    share = numbers["peak_mib"] / result["ways"]["plain"]["peak_mib"]
+    return f"{numbers['peak_mib']:.0f} ({result['memory_clips']}, {share:.0%})"
 
 
 def profiles(results: Mapping[str, Mapping]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -42,7 +43,12 @@ def read_recipe(path: str | os.PathLike) -> list[Entry]:
     not a recipe or gives a key twice.
     """
     name = os.fspath(path)
-    root = _compose(name)
+    return read_text(_content(name), name)
+
+
+def read_text(text: str, name: str) -> list[Entry]:
+    """The entries of the text of a recipe, as `read_recipe`; ``name`` stands for the file in messages."""
+    root = _compose(text, name)
     if root is None:
         raise ConfigError(
             [f"{name}: the file is empty; a recipe holds sections such as 'TRAIN:' with keys below"]
@@ -79,7 +85,7 @@ def read_pairs(pairs: Sequence) -> tuple[list[Entry], list[str]]:
     return list(entries.values()), notes
 
 
-def _compose(name: str) -> yaml.Node | None:
+def _content(name: str) -> str:
     if not os.path.exists(name):
         raise FileNotFoundError(f"the recipe {name} does not exist (looked for it from {os.getcwd()})")
     if os.path.isdir(name):
@@ -87,10 +93,14 @@ def _compose(name: str) -> yaml.Node | None:
             [f"{name} is a folder; a recipe is a YAML file, such as configs/k400/uniformer_s8x8.yaml"]
         )
     try:
-        with open(name, encoding="utf-8-sig") as file:
-            return yaml.compose(file, Loader=yaml.SafeLoader)
+        return Path(name).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError([f"{name}: not a text file in UTF-8, so not a recipe"]) from None
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 from fvcore.common.registry import Registry
 
 from slowfast.datasets import annotations, rand_augment, sampling, shards, shared_memory
@@ -17,6 +18,7 @@ from slowfast.datasets.loader import VideoLoader, Workers
 from slowfast.datasets.orders import EvalOrder, TrainOrder, eval_group_size
 from slowfast.datasets.pipeline import DeviceStage, EvalViews, TrainViews, empty_views
 from slowfast.datasets.video_dataset import FrameFolders, ShardFiles, VideoDataset, VideoFiles
+from slowfast.datasets.video_views import VideoViews
 from slowfast.utils import distributed, environment
 
 SPLITS = ("train", "val", "test")
@@ -100,7 +102,17 @@ def _order(cfg, split: str, dataset) -> TrainOrder | EvalOrder:
         rank=rank,
         world_size=world_size,
         passes=cfg.TRAIN.ACCUMULATION_STEPS,
+        classes=_labels(dataset) if cfg.DATA.SAMPLER == "balanced" else None,
     )
+
+
+def class_counts(cfg, dataset) -> np.ndarray:
+    """Training videos of each class, int64 (K,)."""
+    return np.bincount(_labels(dataset), minlength=cfg.MODEL.NUM_CLASSES)
+
+
+def _labels(dataset) -> np.ndarray:
+    return np.fromiter((dataset.label(index) for index in range(len(dataset))), np.int64, len(dataset))
 
 
 def videos_per_step(cfg) -> int:
@@ -111,6 +123,20 @@ def videos_per_step(cfg) -> int:
 def views_per_batch(cfg) -> int:
     """Views that one process scores at a time: its share of TEST.BATCH_SIZE."""
     return cfg.TEST.BATCH_SIZE // max(1, cfg.NUM_GPUS)
+
+
+def build_video_views(cfg) -> VideoViews:
+    """What a test makes of a video; for one that is in no list. Raises ValueError for a foreign TEST.DATASET."""
+    name = cfg.TEST.DATASET
+    if name not in KINDS:
+        raise ValueError(
+            f"TEST.DATASET {name} is no data set of this package ({', '.join(KINDS)}), so what it makes of a video is "
+            "not known here"
+        )
+    num_clips, num_crops = _view_counts(cfg, "test")
+    sampler = replace(_clip_sampler(cfg, "test", KINDS[name], num_clips), other_counts=())
+    threads = 0 if cfg.DATA_LOADER.ENABLE_MULTI_THREAD_DECODE else 1
+    return VideoViews(sampler, _eval_views(cfg, num_crops), cfg.DATA.CACHE_SHORT_SIDE, threads)
 
 
 def build_device_stage(cfg) -> DeviceStage:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -84,6 +85,26 @@ class FrameFolders:
 
     def __call__(self, table: VideoTable, index: int) -> FrameFolder:
         return open_frame_folder(table.path(index), table.num_frames(index), self.template)
+
+
+def read_clips(
+    reader: VideoReader | FrameFolder, sampler: ClipSampler, draws: Callable[[], np.random.Generator]
+) -> tuple[torch.Tensor, np.ndarray]:
+    """The different clips, uint8 (clips, T, H, W, 3), and which of them each clip that the sampler asks for is.
+
+    A file that ends before its packets promised is sampled anew, once. The generator is made again for the second
+    attempt, so the clip is the one that a correct length would have given in the first place. Raises UnreadableVideo.
+    """
+    for attempt in range(2):
+        indices, which = sampling.distinct_clips(sampler(reader.num_frames, reader.fps, draws()))
+        try:
+            frames = reader.read(indices.ravel())
+        except EndOfVideo:
+            if attempt:
+                raise
+            continue
+        return torch.from_numpy(frames).unflatten(0, indices.shape), which
+    raise AssertionError("unreachable")
 
 
 @dataclass(frozen=True)
@@ -163,28 +184,9 @@ class VideoDataset(torch.utils.data.Dataset):
                 yield other
 
     def _read(self, source: int, epoch: int, index: int) -> tuple[torch.Tensor, np.ndarray, str]:
+        draws = partial(seeds.numpy_generator, self.seed, "clip", epoch, index)
         with self.open_media(self.table, source) as reader:
-            return *self._read_clips(reader, (self.seed, "clip", epoch, index)), reader.damage
-
-    def _read_clips(
-        self, reader: VideoReader | FrameFolder, stream: tuple
-    ) -> tuple[torch.Tensor, np.ndarray]:
-        """The different clips, uint8 (clips, T, H, W, 3), and which of them each clip that is asked for is.
-
-        A file that ends before its packets promised is sampled anew, once. The generator is made again for the
-        second attempt, so the clip is the one that a correct length would have given in the first place.
-        """
-        for attempt in range(2):
-            asked = self.sampler(reader.num_frames, reader.fps, seeds.numpy_generator(*stream))
-            indices, which = sampling.distinct_clips(asked)
-            try:
-                frames = reader.read(indices.ravel())
-            except EndOfVideo:
-                if attempt:
-                    raise
-                continue
-            return torch.from_numpy(frames).unflatten(0, indices.shape), which
-        raise AssertionError("unreachable")
+            return *read_clips(reader, self.sampler, draws), reader.damage
 
     def _noise_seeds(self, count: int, epoch: int, index: int) -> torch.Tensor:
         return torch.tensor(

@@ -166,7 +166,7 @@ class BlockOptions:
 class Mlp(Tunable):
     """Two linear layers with GELU between; `linear` is their class, made from (channels in, channels out).
 
-    One of `ops.LINEAR_WAYS`.
+    One of `ops.MLP_WAYS`.
     """
 
     ways = {True: "native", False: "native"}

@@ -32,6 +32,7 @@ AUTO = "auto"
 ROUNDS = 5
 HOPELESS = 3.0  # a way this many times slower than the best in its first round is not measured again
 WORTH = 0.95  # a way must take less than this share of the default's time to replace it
+LEAST_WORTH_SAVING = 2**19  # values of an MLP, a megabyte in half precision, below which memory is not worth time
 MAX_ROWS_IN_CHUNKS = 64  # heads x samples that the chunked attention may go through one by one
 
 
@@ -221,6 +222,9 @@ def _trials(
         inputs = _linear_inputs(kind, sizes[0], draw)
         function = ops.mlp if kind == "mlp" else ops.linear
         ways = ops.LINEAR_WAYS if _takes_onednn(dtype, device) else ops.LINEAR_WAYS[:1]
+        if kind == "mlp" and training and _may_keep(dtype, device):
+            rows, _, hidden = _split(sizes[0])
+            ways = (*ways, "kept") if rows * hidden >= LEAST_WORTH_SAVING else ("kept",)
         calls = {way: lambda *given, way=way: function(*given, way) for way in ways}
     return [{way: _passes(call, inputs, training) for way, call in calls.items()}]
 
@@ -285,6 +289,11 @@ def _default_first(names: Mapping[str, object], default: str) -> list[str]:
 
 def _takes_onednn(dtype: torch.dtype, device: torch.device) -> bool:
     return device.type == "cpu" and dtype == torch.float32 and ops.has_onednn()
+
+
+def _may_keep(dtype: torch.dtype, device: torch.device) -> bool:
+    """On a CPU in half precision GELU is a large share of an MLP; elsewhere the memory is worth more than the time."""
+    return device.type == "cpu" and dtype == torch.bfloat16
 
 
 def _takes_chunks(dtype: torch.dtype, device: torch.device, heads: int) -> bool:

@@ -69,5 +69,5 @@ def test_the_command_prints_a_table_and_writes_json(split, videos, tmp_path, cap
     name = "test, 1x3 views" if split == "test" else "train, uniformer_s16x4"
     assert f"| {name} |" in capsys.readouterr().out
     written = json.loads(out.read_text())
-    assert set(written["results"][name]) == {"plain", "ours", "decode"}
-    assert {"hardware", "versions", "threads", "rounds"} <= set(written)
+    assert set(written["measured"][split]["results"][name]) == {"plain", "ours", "decode"}
+    assert {"hardware", "versions", "rounds"} <= set(written) and written["measured"][split]["threads"] == 1

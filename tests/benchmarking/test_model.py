@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slowfast import cli
-from slowfast.benchmarking import command, model
+from slowfast.benchmarking import command, loader, model
 from slowfast.models.uniformer import Uniformer
 from slowfast.models.uniformer_light import UniformerLight
 
@@ -82,7 +82,26 @@ def test_the_command_prints_tables_and_writes_json(what, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "| debug/uniformer_debug 1 x 4 x 64 | bf16 |" in printed and "matrix products" in printed
     written = json.loads(out.read_text())
-    assert written["what"] == what and written["threads"] == 1 and "hardware" in written
+    assert written["what"] == what and written["measured"][what]["threads"] == 1 and "hardware" in written
+
+
+def test_all_is_the_whole_table_from_one_command(monkeypatch, tmp_path, capsys):
+    """Each part is measured as by its own command, and one slower operator is the status of all."""
+    asked = []
+    monkeypatch.setattr(model, "operators", lambda cases, device, rounds: {"a": {"slower": True}})
+    monkeypatch.setattr(model, "operator_table", lambda results: "one operator")
+    monkeypatch.setattr(loader, "write_videos", lambda folder: [])
+    monkeypatch.setattr(loader, "run", lambda what, _, __, recipe, *rest: asked.append((what, recipe.name)) or {})
+    out = tmp_path / "numbers.json"
+    words = ["benchmark", "all", "--cfg", DEBUG, "--rounds", "1", "--memory-clips", "1", "--out", str(out)]
+    assert cli.main([*words, *SMALL]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("| debug/uniformer_debug 1 x 4 x 64 | plain |") == 4  # times and profiles, pass and step
+    assert "(1, 100%)" in printed and "1 operators, 1 slower than the plain way" in printed
+    assert asked == [("test", "uniformer_debug.yaml"), ("train", "uniformer_debug.yaml")]
+    measured = json.loads(out.read_text())["measured"]
+    assert list(measured) == list(command.WHAT) and measured["train"]["threads"] == 1
+    assert all(recipe.exists() for recipe in command.SIZES)
 
 
 def test_without_recipes_nothing_is_called_measured(monkeypatch, tmp_path, capsys):

@@ -130,7 +130,7 @@ def test_all_ways_of_a_linear_layer_agree_in_value_and_gradient(way: str, sizes,
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-@pytest.mark.parametrize("way", ops.LINEAR_WAYS)
+@pytest.mark.parametrize("way", ops.MLP_WAYS)
 def test_an_mlp_is_linear_gelu_linear(way: str, autocast: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = ((3, 10, 8), (32, 8), (32,), (8, 32), (8,))
@@ -151,6 +151,24 @@ def test_an_mlp_is_linear_gelu_linear(way: str, autocast: bool) -> None:
         *((one.grad, other.grad) for one, other in zip(given, exact, strict=True)),
     ]:
         assert (ours.double() - truth).norm() < rounding * truth.norm()
+
+
+def test_an_mlp_keeps_what_follows_gelu_only_if_asked_and_computes_the_same_bits() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((30, 8), (32, 8), (32,), (8, 32), (8,))
+    given = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+    results, kept = {}, {"native": 0, "kept": 0}
+    for way in kept:
+
+        def count(value: torch.Tensor, way: str = way) -> torch.Tensor:
+            kept[way] += value.numel()
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda value: value):
+            output = ops.mlp(*given, way)
+        results[way] = [output, *torch.autograd.grad(output.square().sum(), given)]
+    assert kept["kept"] - kept["native"] == 30 * 32
+    assert all(torch.equal(one, other) for one, other in zip(results["native"], results["kept"], strict=True))
 
 
 FORWARDS = [(way, "channels_last", "auto") for way in ops.CONVOLUTION_WAYS]

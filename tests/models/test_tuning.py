@@ -1,10 +1,13 @@
 """Ways of operators: found by shape, forced, taken from a plan or measured, and the same results by all of them."""
 
+import logging
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from slowfast.benchmarking.plain import Plain
+from slowfast.engine.compiling import compile_forward, is_compiled
 from slowfast.models import ops, tuning
 from slowfast.models.uniformer import Uniformer
 from slowfast.models.uniformer_light import UniformerLight
@@ -140,6 +143,22 @@ def test_every_kind_can_be_measured() -> None:
     assert tune(model(), {}, plan) == (plan, 0)
 
 
+@pytest.mark.parametrize(
+    ("rows", "dtype", "mode", "tried"),
+    [
+        (2**15, "bfloat16", "train", {"native", "kept"}),
+        (64, "bfloat16", "train", {"kept"}),
+        (64, "bfloat16", "eval", {"native"}),
+        (2**15, "float32", "train", set(ops.LINEAR_WAYS) if ops.has_onednn() else {"native"}),
+    ],
+)
+def test_an_mlp_may_keep_more_where_gelu_is_a_large_share(monkeypatch, rows, dtype, mode, tried) -> None:
+    seen = []
+    monkeypatch.setattr(tuning, "fastest", lambda ways, device: seen.append(set(ways)) or "native")
+    tuning.complete({}, [f"mlp {rows}x8x16 {dtype} cpu-1 {mode}"], CPU, {})
+    assert seen == [tried]
+
+
 def results_of(built, training=True):
     built.train(training)
     heads = built(clips())
@@ -164,14 +183,21 @@ def test_all_ways_give_the_plain_results(forced, kind) -> None:
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("forced", COMBINATIONS, ids=lambda forced: "-".join(forced.values()))
-def test_twenty_steps_follow_the_plain_path(forced, precision) -> None:
+@pytest.mark.parametrize(
+    ("forced", "compiled"),
+    [*((forced, False) for forced in COMBINATIONS), (COMBINATIONS[1], True)],
+    ids=[*("-".join(forced.values()) for forced in COMBINATIONS), "compiled"],
+)
+def test_twenty_steps_follow_the_plain_path(forced, compiled, precision) -> None:
     """1e-4 of the loss in float32; in bfloat16 the losses stay within 2 %."""
     losses = {}
     for name in ("ours", "plain"):
         built = model(drop_path=0.1).train()
         if name == "ours":
             tune(built, forced)
+            if compiled:
+                torch.compiler.reset()
+                compile_forward(built, logging.getLogger("test_tuning"), "aot_eager")
         network = built if name == "ours" else Plain(built)
         optimizer = torch.optim.AdamW(built.parameters(), 3e-3, fused=True)
         torch.manual_seed(1)
@@ -184,5 +210,6 @@ def test_twenty_steps_follow_the_plain_path(forced, precision) -> None:
             loss.backward()
             optimizer.step()
             losses[name].append(loss.item())
+        assert is_compiled(built) == (compiled and name == "ours")
     assert losses["plain"][-1] < 0.7 * losses["plain"][0]
     assert losses["ours"] == pytest.approx(losses["plain"], rel=1e-4 if precision == torch.float32 else 2e-2)

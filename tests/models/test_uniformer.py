@@ -1,6 +1,7 @@
 """UniFormer, all variants, against the reference implementation; what S and B promise besides."""
 
 import copy
+import logging
 from itertools import product
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from slowfast.engine.compiling import compile_forward, is_compiled
 from slowfast.models import ops, tuning
 from slowfast.models.folding import fold
 from slowfast.models.layers import DepthwiseConv, set_step_seed
@@ -216,6 +218,22 @@ def test_reference_values_hold_with_every_gradient_of_a_kernel(way: str, dtype: 
 def stem_gradient(model: UniformerBase) -> torch.Tensor:
     proj = model.patch_embed1.proj
     return (proj[0] if isinstance(proj, torch.nn.Sequential) else proj).weight.grad
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_reference_values_hold_compiled(form: str) -> None:
+    golden = load(form)
+    evaluated, model = tiny(form, golden).eval(), tiny(form, golden)
+    torch.compiler.reset()
+    try:
+        for one in (evaluated, model):
+            compile_forward(one, logging.getLogger("test_uniformer"), "aot_eager")
+        with torch.no_grad():
+            assert_near(evaluated(golden["input"]), golden["eval/logits"])
+        assert_golden(model, golden, torch.float32, SINGLE)
+        assert is_compiled(evaluated) and is_compiled(model)
+    finally:
+        torch.compiler.reset()
 
 
 def test_checkpointing_updates_batch_norms_once_where_the_reference_does_twice() -> None:

@@ -8,7 +8,7 @@ The costly ones have several exact formulations, their *ways*: which is fastest 
 (slowfast.models.tuning measures it). All ways of one function give the same values and gradients up to rounding.
 """
 
-from slowfast.models.ops.dense import LINEAR_WAYS, has_onednn, linear, mlp, pointwise
+from slowfast.models.ops.dense import LINEAR_WAYS, MLP_WAYS, has_onednn, linear, mlp, pointwise
 from slowfast.models.ops.depthwise import (
     CONVOLUTION_WAYS,
     KERNEL_GRADIENT_WAYS,
@@ -32,6 +32,7 @@ __all__ = [
     "CONVOLUTION_WAYS",
     "KERNEL_GRADIENT_WAYS",
     "LINEAR_WAYS",
+    "MLP_WAYS",
     "DepthwiseWay",
     "attention",
     "attention_weights",

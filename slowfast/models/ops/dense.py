@@ -2,7 +2,8 @@
 
 Ways: `native` is the framework's layer. `onednn`, on a CPU in float32, calls oneDNN's matrix product where the
 framework calls that of its BLAS library; with MKL on processors that are not Intel's the difference is a factor of
-two. In half precision both call oneDNN, and on other devices there is `native` alone.
+two. In half precision both call oneDNN, and on other devices there is `native` alone. `kept`, of the MLP alone, is
+`native` that keeps for backward what `native` computes again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.nn.grad import conv2d_weight
 from slowfast.models.ops.layout import compute_dtype, is_exported, is_traced
 
 LINEAR_WAYS = ("native", "onednn")
+MLP_WAYS = (*LINEAR_WAYS, "kept")
 _IMAGES = 16
 _LONG = 1024  # rows
 
@@ -44,11 +46,13 @@ def mlp(
 ) -> Tensor:
     """Linear, GELU, linear: rows (..., C_in) through weight1 (C_mid, C_in) and weight2 (C_out, C_mid).
 
-    Backward keeps the values before GELU alone and computes those after it again: they are the largest of a block.
+    Backward is left the values before GELU alone and computes those after it again, which are the largest of a
+    block; but for the way `kept`, which takes their memory in exchange for the time.
     """
     if is_exported():
         return F.linear(F.gelu(F.linear(rows, weight1, bias1)), weight2, bias2)
-    way = "onednn" if _takes_onednn(rows, way) else "native"
+    if way != "kept":
+        way = "onednn" if _takes_onednn(rows, way) else "native"
     if torch.is_grad_enabled():
         return _Mlp.apply(rows, weight1, bias1, weight2, bias2, way)
     return _forward(_activated(rows, weight1, bias1, way), weight2, bias2, way)
@@ -151,18 +155,20 @@ class _Mlp(torch.autograd.Function):
         ctx.input_dtype, ctx.way = rows.dtype, way
         rows = rows.to(dtype)
         before = _forward(rows, weight1, bias1, way)
-        ctx.save_for_backward(rows, before, weight1, weight2)
-        return _forward(F.gelu(before), weight2, bias2, way)
+        activated = F.gelu(before)
+        ctx.save_for_backward(rows, before, activated if way == "kept" else None, weight1, weight2)
+        return _forward(activated, weight2, bias2, way)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, before, weight1, weight2 = ctx.saved_tensors
+        rows, before, activated, weight1, weight2 = ctx.saved_tensors
         wanted, way = ctx.needs_input_grad, ctx.way
         weights = weight1.to(before.dtype), weight2.to(before.dtype)
         weight2_grad = bias2_grad = None
         if wanted[3]:
-            weight2_grad = _gradient_of_weight(grad, F.gelu(before), way).to(weight2.dtype)
+            activated = F.gelu(before) if activated is None else activated
+            weight2_grad = _gradient_of_weight(grad, activated, way).to(weight2.dtype)
         if wanted[4]:
             bias2_grad = _gradient_of_bias(grad).to(weight2.dtype)
         hidden_grad = _gradient_of_rows(grad, weights[1], way)

@@ -1,0 +1,1 @@
+"""Commands of slowfast, a module each: their options, and what is called with them."""

@@ -1,0 +1,120 @@
+"""A trained model with all that it takes to use it on a video: class names, clips, crops, normalising.
+
+The views of a video, their scores and how these are merged are those of the test of slowfast.engine.test, so that a
+video gets the scores here that it gets there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from slowfast.datasets.frames import Source
+from slowfast.datasets.pipeline import DeviceStage, Views
+from slowfast.datasets.video_views import VideoViews
+from slowfast.engine import metrics, precision
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The classes of one video. ``logits`` float32 (K,), merged over its views; ``probabilities`` float32 (K,).
+
+    ``ranking`` lists class numbers, the best first. ``damage``: "" or what the file lacks. ``num_views``: how many
+    were scored.
+    """
+
+    class_names: tuple[str, ...]
+    logits: Tensor
+    probabilities: Tensor
+    ranking: tuple[int, ...]
+    num_views: int
+    damage: str = ""
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """(class name, probability from 0 to 1) of the best classes."""
+        return [
+            (self.class_names[number], float(self.probabilities[number])) for number in self.ranking[:count]
+        ]
+
+    def __repr__(self) -> str:
+        best = ", ".join(f"{name} {probability:.1%}" for name, probability in self.top(3))
+        return f"Prediction({best})"
+
+
+@dataclass(frozen=True)
+class VideoClassifier:
+    """Scores videos; made by `slowfast.load`.
+
+    model: in evaluation mode on ``device``, clips float32 (B, 3, T, S, S) -> logits (B, K). views: a video -> uint8
+    views (see slowfast.datasets.video_views). prepare: those on the device -> model input. dtype: of the arithmetic,
+    None for float32. views_per_batch: that go through the model at once. ensemble_method: how views are merged.
+    facts: where it comes from, plain values: checkpoint, recipe, versions.
+    """
+
+    model: nn.Module
+    class_names: tuple[str, ...]
+    views: VideoViews
+    prepare: DeviceStage
+    device: torch.device
+    dtype: torch.dtype | None
+    views_per_batch: int
+    ensemble_method: str
+    facts: dict
+
+    def predict(self, video: Source) -> Prediction:
+        """The classes of a video: a path, the bytes of a file, or a binary file object; decoded once for all views.
+
+        Raises UnreadableVideo, a ValueError, with the reason.
+        """
+        views, damage = self.views(video)
+        return self.merge(self.score(views), damage)
+
+    def score(self, views: Views) -> Tensor:
+        """Logits float32 (V, K) of views, on the CPU."""
+        logits = torch.cat(
+            [
+                self.logits(views.clips[start : start + self.views_per_batch])
+                for start in range(0, len(views.clips), self.views_per_batch)
+            ]
+        )
+        return logits[views.rows]
+
+    @torch.inference_mode()
+    def logits(self, clips: Tensor) -> Tensor:
+        """Logits float32 (N, K), on the CPU, of clips uint8 (N, T, S, S, 3), RGB, that go through the model at once."""
+        with precision.autocast(self.device, self.dtype):
+            return self.model(self.model_input(clips)).float().cpu()
+
+    def model_input(self, clips: Tensor) -> Tensor:
+        """Clips uint8 (N, T, S, S, 3), RGB -> float32 (N, 3, T, S, S) on the device, as the model takes them."""
+        no_boxes = torch.zeros((len(clips), 0, 4), dtype=torch.int64)
+        return self.prepare(clips.to(self.device), no_boxes, torch.zeros(len(clips), dtype=torch.int64))
+
+    def merge(self, logits: Tensor, damage: str = "") -> Prediction:
+        """The prediction for one video from the logits (V, K) of its views.
+
+        Classes are ranked by the scores of the ensemble method; probabilities are the softmax of the mean logits.
+        """
+        scores = metrics.merge_views(logits[None], self.ensemble_method)[0]
+        mean = logits.mean(dim=0)
+        ranking = scores.argsort(descending=True, stable=True)
+        return Prediction(
+            self.class_names, mean, mean.softmax(dim=0), tuple(ranking.tolist()), len(logits), damage
+        )
+
+    def numbers_of(self, names: Sequence[str]) -> list[int]:
+        """Class numbers of names; raises ValueError for one that is not among the classes, naming the nearest."""
+        known = {name: number for number, name in enumerate(self.class_names)}
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(
+                f"{unknown[0]!r} is no class of this model; it knows {len(known)}: {_some(self.class_names)}"
+            )
+        return [known[name] for name in names]
+
+
+def _some(names: Sequence[str], count: int = 10) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
