@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -163,10 +164,18 @@ def test_signals_end_other_commands_in_one_line(capsys, monkeypatch, command, si
     def be_told(*_, **__):
         os.kill(os.getpid(), signum)
 
-    monkeypatch.setattr("slowfast.engine.check_data.check_data", be_told)
-    monkeypatch.setattr("slowfast.benchmarking.command.load_cfg", be_told)
+    monkeypatch.setitem(sys.modules, "slowfast.engine.check_data", SimpleNamespace(check_data=be_told))
+    monkeypatch.setattr("slowfast.benchmarking.command.run", be_told)
     assert cli.main(command) == status
     assert capsys.readouterr().err == f"slowfast: {said}\n"
+
+
+def test_a_tool_that_can_go_on_says_so_when_a_signal_stops_it(capsys):
+    def command():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert cli.exit_status("prepare_data", command, "; the same command goes on from here") == 75
+    assert capsys.readouterr().err == "prepare_data: stopped by SIGTERM; the same command goes on from here\n"
 
 
 def test_our_own_mistakes_keep_their_traceback(recipe, monkeypatch):

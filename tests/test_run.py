@@ -273,7 +273,7 @@ class TestMistakes:
     def test_an_output_folder_that_cannot_be_written(self, capsys, words, tmp_path):
         (tmp_path / "file").touch()
         message = fails(capsys, *words, "OUTPUT_DIR", tmp_path / "file" / "run")
-        assert str(tmp_path / "file") in message and "Not a directory" in message
+        assert str(tmp_path / "file") in message and "is a file; name another folder" in message
 
     def test_more_gpus_than_there_are(self, capsys, words):
         assert "NUM_GPUS 0 to run on the CPU" in fails(capsys, *words, "NUM_GPUS", "64", "TRAIN.BATCH_SIZE", "64",
