@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -21,6 +23,7 @@ from slowfast.benchmarking import command as benchmarking
 from slowfast.config import load_cfg
 from slowfast.config.sources import read_pairs
 from slowfast.submission import command as submission
+from slowfast.utils import stopping
 from slowfast.utils.stopping import Stopped
 
 COMMANDS = ("check", "doctor", "finetune")  # modules of slowfast.commands; the others stand here
@@ -42,35 +45,49 @@ def main(argv: Sequence[str] | None = None) -> int:
         read_pairs(opts)  # an odd number is told before words of ours join those of the user
         return args.command(args, opts)
 
-    return exit_status("slowfast", command)
+    return exit_status("slowfast", command, args.when_interrupted, args.signals)
 
 
-def exit_status(name: str, command: Callable[[], int], when_interrupted: str = "") -> int:
+def exit_status(
+    name: str,
+    command: Callable[[], int],
+    when_interrupted: str = "",
+    signals: Callable[[], AbstractContextManager] = stopping.interrupting,
+) -> int:
     """Run a command for a person: its own status, or 2 where they can mend what stopped it.
 
-    130 if it was interrupted, 75 if a signal of a cluster stopped a run that can go on (see slowfast.utils.stopping).
+    130 if it was interrupted, 75 if a signal of a cluster stopped what can go on (see slowfast.utils.stopping);
+    ``when_interrupted`` says so of a command that is no run, and ``signals`` what signals mean to it.
 
     Such an error is told on stderr in one message; with SLOWFAST_DEBUG=1 in the environment it keeps its traceback.
     """
-    try:
-        return command()
-    except (ValueError, OSError, FloatingPointError, MemoryError) as error:
-        if os.environ.get(DEBUG) == "1":
-            raise
-        reason = str(error) or type(error).__name__  # that of memory has no words
-        print(f"{name}: error: {reason}\n({DEBUG}=1 shows where it was found)", file=sys.stderr)
-        return USER_ERROR
-    except Stopped as stopped:
-        print(f"{name}: {stopped}", file=sys.stderr)
-        return stopped.status
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted{when_interrupted}", file=sys.stderr)
-        return 130
+    with signals():
+        try:
+            return command()
+        except (ValueError, OSError, FloatingPointError, MemoryError) as error:
+            if os.environ.get(DEBUG) == "1":
+                raise
+            reason = str(error) or type(error).__name__  # that of memory has no words
+            print(f"{name}: error: {reason}\n({DEBUG}=1 shows where it was found)", file=sys.stderr)
+            return USER_ERROR
+        except Stopped as stopped:
+            print(f"{name}: {stopped}", file=sys.stderr)
+            return stopped.status
+        except KeyboardInterrupt as interrupt:
+            print(f"{name}: {_said(interrupt)}{when_interrupted}", file=sys.stderr)
+            return stopping.status_of(interrupt, goes_on=bool(when_interrupted))
+
+
+def _said(interrupt: KeyboardInterrupt) -> str:
+    if isinstance(interrupt, stopping.Interrupted):
+        return f"stopped by {signal.Signals(interrupt.signum).name}"
+    return "interrupted"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="slowfast", description="Video classification with UniFormer.")
     parser.add_argument("--version", action="version", version=f"slowfast {__version__}")
+    parser.set_defaults(when_interrupted="", signals=stopping.interrupting)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     run = commands.add_parser(
         "run",
@@ -81,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     run.add_argument("--cfg", metavar="FILE", required=True, help="the recipe, a YAML file")
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, signals=stopping.heeded)
     reproduce = commands.add_parser(
         "reproduce",
         help="run a published row's test and compare",
@@ -101,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         "there are several test lists. That file is left as it is by a run with keys of the test changed, and a FAIL "
         "replaces no PASS in it; a FILE named here is always written",
     )
-    reproduce.set_defaults(command=_reproduce)
+    reproduce.set_defaults(command=_reproduce, signals=stopping.heeded)
     benchmark = commands.add_parser(
         "benchmark",
         help="measure speed and memory beside the plain formulation",
@@ -139,7 +156,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(commands, name: str, module: ModuleType) -> None:
-    """A command that a module of slowfast.commands describes: HELP, DESCRIPTION, USAGE, EPILOG, add_arguments, run."""
+    """A command that a module of slowfast.commands describes: HELP, DESCRIPTION, USAGE, EPILOG, add_arguments, run.
+
+    And WHEN_INTERRUPTED, what `exit_status` then says, where the same command goes on.
+    """
     parser = commands.add_parser(
         name,
         help=module.HELP,
@@ -150,7 +170,7 @@ def _add(commands, name: str, module: ModuleType) -> None:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    parser.set_defaults(command=module.run)
+    parser.set_defaults(command=module.run, when_interrupted=getattr(module, "WHEN_INTERRUPTED", ""))
 
 
 def _run(args: argparse.Namespace, opts: list[str]) -> int:
@@ -213,6 +233,9 @@ def _load(args: argparse.Namespace, opts: list[str]) -> tuple[Any, list[str]]:
 def _launch(args: argparse.Namespace, cfg, function: Callable, function_args: tuple) -> Any:
     from slowfast.utils.launch import launch
 
+    if stopping.asked() and cfg.NUM_SHARDS == 1 and os.environ.get("WORLD_SIZE", "1") == "1":
+        # With other machines it is not told here, where they would wait for this one, but after the first step.
+        raise Stopped(stopping.asked(), "before it began")
     return launch(
         function,
         function_args,
@@ -231,32 +254,36 @@ def train_and_test(cfg, notes: Sequence[str] = ()) -> None:
     """
     from slowfast.utils import logging
 
-    _begin_log(cfg.OUTPUT_DIR, notes)
-    try:
-        for story in _stories(cfg):
-            story(cfg)
-    except Stopped as stopped:
-        logging.get_logger("run").info("%s", stopped, extra={"file_only": True})
-        raise
-    except Exception as error:
-        logging.get_logger("run").error("the run ends: %s", error, extra={"file_only": True})
-        raise
+    with _folder(cfg.OUTPUT_DIR, notes):
+        try:
+            for story in _stories(cfg):
+                story(cfg)
+        except Stopped as stopped:
+            logging.get_logger("run").info("%s", stopped, extra={"file_only": True})
+            raise
+        except Exception as error:
+            logging.get_logger("run").error("the run ends: %s", error, extra={"file_only": True})
+            raise
 
 
 def reproduce_row(cfg, notes: Sequence[str], *row) -> str:
     """What one process of a reproduction does: see slowfast.engine.reproduce.reproduce."""
     from slowfast.engine.reproduce import reproduce
 
-    _begin_log(cfg.OUTPUT_DIR, notes)
-    return reproduce(cfg, *row)
+    with _folder(cfg.OUTPUT_DIR, notes):
+        return reproduce(cfg, *row)
 
 
-def _begin_log(output_dir: str, notes: Sequence[str]) -> None:
-    from slowfast.utils import distributed, logging
+@contextmanager
+def _folder(output_dir: str, notes: Sequence[str]) -> Iterator[None]:
+    """Inside, the folder is this run's alone, and its log has begun with ``notes``."""
+    from slowfast.utils import distributed, logging, run_lock
 
-    logging.setup(output_dir, distributed.is_main())
-    for note in notes:
-        logging.get_logger("config").info(note)
+    with run_lock.held(output_dir) as more:
+        logging.setup(output_dir, distributed.is_main())
+        for note in (*notes, *more):
+            logging.get_logger("config").info(note)
+        yield
 
 
 def _stories(cfg) -> list[Callable]:

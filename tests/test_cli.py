@@ -1,9 +1,11 @@
 """The command line: its forms, its errors, and what it hands on."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -133,6 +135,52 @@ def test_errors_of_the_run_itself_are_told_alike(recipe, capsys, monkeypatch, er
     monkeypatch.setattr("slowfast.utils.launch.launch", launch)
     assert cli.main(["run", "--cfg", recipe]) == status
     assert capsys.readouterr().err.startswith("slowfast: ")
+
+
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)]
+)
+def test_a_signal_ahead_of_all_imports_ends_a_run_in_one_line(recipe, launched, capsys, monkeypatch, signum, status):
+    load = cli.load_cfg
+
+    def load_and_be_told(*args):
+        os.kill(os.getpid(), signum)
+        return load(*args)
+
+    monkeypatch.setattr(cli, "load_cfg", load_and_be_told)
+    assert cli.main(["run", "--cfg", recipe]) == status
+    said = f"slowfast: stopped by {signum.name} before it began; give the same command to go on\n"
+    assert capsys.readouterr().err == said and launched == []
+    # One of several machines goes on to where they all stop together.
+    assert cli.main(["run", "--cfg", recipe, "--num_shards", "2"]) == 0 and len(launched) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "signum", "status", "said"),
+    [
+        (["check", "train.csv"], signal.SIGTERM, 75, "stopped by SIGTERM; the same command goes on from here"),
+        (["check", "train.csv"], signal.SIGUSR1, 75, "stopped by SIGUSR1; the same command goes on from here"),
+        (["check", "train.csv"], signal.SIGINT, 130, "interrupted; the same command goes on from here"),
+        (["benchmark", "model"], signal.SIGTERM, 143, "stopped by SIGTERM"),
+        (["benchmark", "model"], signal.SIGINT, 130, "interrupted"),
+    ],
+)
+def test_signals_end_other_commands_in_one_line(capsys, monkeypatch, command, signum, status, said):
+    def be_told(*_, **__):
+        os.kill(os.getpid(), signum)
+
+    monkeypatch.setitem(sys.modules, "slowfast.engine.check_data", SimpleNamespace(check_data=be_told))
+    monkeypatch.setattr("slowfast.benchmarking.command.run", be_told)
+    assert cli.main(command) == status
+    assert capsys.readouterr().err == f"slowfast: {said}\n"
+
+
+def test_a_tool_that_can_go_on_says_so_when_a_signal_stops_it(capsys):
+    def command():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert cli.exit_status("prepare_data", command, "; the same command goes on from here") == 75
+    assert capsys.readouterr().err == "prepare_data: stopped by SIGTERM; the same command goes on from here\n"
 
 
 def test_our_own_mistakes_keep_their_traceback(recipe, monkeypatch):

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -102,6 +103,19 @@ def test_several_processes_score_as_one_to_the_byte(trained, tmp_path, shards):
     assert (tmp_path / "predictions.csv").read_bytes() == (alone / "predictions.csv").read_bytes()
     with np.load(tmp_path / "scores.npz") as many, np.load(alone / "scores.npz") as single:
         assert all(np.array_equal(many[name], single[name]) for name in single.files)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs to look into a process")
+def test_a_signal_while_torch_is_loaded_ends_a_run_as_later_ones_do(trained, tmp_path):
+    _, data = trained
+    words = [str(ROOT / "tools" / "run_net.py"), "--cfg", str(RECIPE), *map(str, data), "OUTPUT_DIR", str(tmp_path)]
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    done = finish(process)
+    assert done.returncode == 75, done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("slowfast: stopped by SIGTERM ")]
 
 
 def test_two_processes_train_together_and_validate_what_they_save(debug_data, tmp_path):
@@ -259,7 +273,7 @@ class TestMistakes:
     def test_an_output_folder_that_cannot_be_written(self, capsys, words, tmp_path):
         (tmp_path / "file").touch()
         message = fails(capsys, *words, "OUTPUT_DIR", tmp_path / "file" / "run")
-        assert str(tmp_path / "file") in message and "Not a directory" in message
+        assert str(tmp_path / "file") in message and "is a file; name another folder" in message
 
     def test_more_gpus_than_there_are(self, capsys, words):
         assert "NUM_GPUS 0 to run on the CPU" in fails(capsys, *words, "NUM_GPUS", "64", "TRAIN.BATCH_SIZE", "64",

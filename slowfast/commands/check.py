@@ -16,10 +16,11 @@ process that may crash, hang or run out of memory. Writes good.csv (lines of
 the list), bad.csv (path, label, reason) and coverage.csv (videos per class).
 A check that was stopped goes on where it was; videos that changed are checked
 anew. Exit status: 0 all videos are good, 1 some are not, 2 the check cannot
-be done, 130 stopped."""
+be done, 130 or, by a signal of a cluster, 75 stopped."""
 EPILOG = """\
 KEY VALUE pairs change keys of the recipe.
 example: slowfast check lists/train.csv --media /videos --jobs 16"""
+WHEN_INTERRUPTED = "; the same command goes on from here"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -78,6 +78,7 @@ NOT_NEGATIVE = (
     "MIXUP.CUTMIX_ALPHA",
     "BN.WEIGHT_DECAY",
     "SOLVER.REFERENCE_BATCH",
+    "SOLVER.LOSS_SPIKE",
     "DATA.TRAIN_JITTER_FPS",
     "SOLVER.WARMUP_EPOCHS",
     "SOLVER.WARMUP_START_LR",
@@ -308,6 +309,8 @@ def _optimizer(cfg: CfgNode) -> Iterator[str]:
     solver = cfg.SOLVER
     if len(solver.BETAS) != 2 or not all(0 <= beta < 1 for beta in solver.BETAS):
         yield f"SOLVER.BETAS is {solver.BETAS}; it must be two numbers from 0 to below 1"
+    if 0 < solver.LOSS_SPIKE <= 1:
+        yield f"SOLVER.LOSS_SPIKE {solver.LOSS_SPIKE:g} would tell of ordinary steps: write more than 1, or 0 for off"
     if solver.OPTIMIZING_METHOD == "sgd" and solver.NESTEROV and (solver.DAMPENING or not solver.MOMENTUM):
         yield "SOLVER.NESTEROV needs MOMENTUM above 0 and DAMPENING 0: change them or write False"
     if not 0 < solver.LAYER_DECAY <= 1:

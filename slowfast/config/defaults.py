@@ -56,7 +56,9 @@ def _run(cfg: CfgNode) -> None:
     cfg.NUM_SHARDS = 1  # shards (nodes); --num_shards sets it
     cfg.SHARD_ID = 0  # number of this shard, from 0; --shard_id sets it
     cfg.DIST_BACKEND = "nccl"  # nccl | gloo; nccl without a GPU means gloo (here)
-    cfg.NUM_THREADS = 0  # CPU threads of torch per process; 0: as many as the cores allow (here)
+    # CPU threads of torch per process; 0: as many as the cores and DATA_LOADER.NUM_WORKERS allow, and on a CPU those of
+    # the checkpoint where a run goes on or is tested, since the last bits of results follow from them (here)
+    cfg.NUM_THREADS = 0
 
 
 def _train(cfg: CfgNode) -> None:
@@ -360,8 +362,12 @@ def _solver(cfg: CfgNode) -> None:
     cfg.SOLVER.CLIP_GRADIENT = 20.0  # highest norm of the gradient of all parameters; null: no limit
     cfg.SOLVER.CLIP_GRAD_L2NORM = None  # upstream's name for CLIP_GRADIENT; wins where given
     cfg.SOLVER.CLIP_GRAD_VAL = None  # limit every single value instead, and not the norm
-    # Steps in a row with a non-finite loss or gradient that end the run (here)
+    # Steps in a row with a non-finite loss or gradient, all of them skipped, after which the run goes back to its last
+    # good checkpoint, once, and ends the next time. Noticed every LOG_PERIOD steps (here)
     cfg.SOLVER.MAX_NONFINITE_STEPS = 10
+    # Loss of a step over the median of the 100 before it above which it is named in the log, with a file in OUTPUT_DIR
+    # that tells its videos and gradients; the training is left as it is. Such as 3; 0: off (here)
+    cfg.SOLVER.LOSS_SPIKE = 0.0
 
 
 def _log(cfg: CfgNode) -> None:

@@ -48,7 +48,7 @@ FOREIGN: tuple[tuple[str, Any, str], ...] = (
     (
         "TRAIN.KILL_LOSS_EXPLOSION_FACTOR",
         _ZERO,
-        "stopping on a loss explosion (see SOLVER.MAX_NONFINITE_STEPS)",
+        "stopping on a loss explosion (see SOLVER.MAX_NONFINITE_STEPS and LOSS_SPIKE)",
     ),
     (
         "TEST.SAVE_RESULTS_PATH",

@@ -90,6 +90,13 @@ class BadVideos:
                 )
             )
 
+    def share(self, reports: list[ItemReport], epoch: int) -> None:
+        """Tell all processes what happened to the videos of each since the last time, in one epoch, and forget it."""
+        noteworthy = distributed.all_gather_objects(reports)
+        for part in noteworthy:
+            self.add(part, epoch)
+        reports.clear()
+
     def _try(self, index: int) -> None:
         if index >= len(self._tried):
             self._tried.extend(bytes(index + 1 - len(self._tried)))

@@ -10,6 +10,7 @@ from torch import nn
 from slowfast.datasets.build import build_device_stage, class_counts, videos_per_step, views_per_batch
 from slowfast.engine import evaluator, memory, operators, precision, schedule
 from slowfast.engine import optimizer as optimizers
+from slowfast.engine.alarms import Alarms
 from slowfast.engine.compiling import compile_forward
 from slowfast.engine.guard import NonFiniteGuard
 from slowfast.engine.session import Session
@@ -96,6 +97,19 @@ def build_step(cfg, device: torch.device, model: nn.Module, dataset=None) -> Tra
         background=background,
         max_grad_norm=cfg.SOLVER.CLIP_GRADIENT,
         max_grad_value=cfg.SOLVER.CLIP_GRAD_VAL,
+        num_recent=cfg.SOLVER.MAX_NONFINITE_STEPS + cfg.LOG_PERIOD,
+    )
+
+
+def build_alarms(cfg, session: Session, step: TrainStep, dataset) -> Alarms:
+    """What tells of steps that go wrong."""
+    return Alarms(
+        session.output_dir,
+        step,
+        dataset.name,
+        session.log,
+        precision=precision.describe(cfg.TRAIN.MIXED_PRECISION, session.device),
+        loss_spike=cfg.SOLVER.LOSS_SPIKE,
     )
 
 
@@ -167,6 +181,16 @@ def _optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
         nesterov=solver.NESTEROV,
         betas=tuple(solver.BETAS),
     )
+
+
+def describe_cost(cfg, model: nn.Module) -> str:
+    """What a view costs in training, for the log."""
+    side = cfg.DATA.TRAIN_CROP_SIZE
+    try:
+        cost = complexity.count(model, (1, cfg.DATA.INPUT_CHANNEL_NUM[0], cfg.DATA.NUM_FRAMES, side, side))
+    except Exception as error:  # a user's own model may not be traceable, which is no reason to stop
+        return f"cost not counted ({error})"
+    return f"{cost['parameters'] / 1e6:.3f} M parameters, {cost['macs'] / 1e9:.3f} GMACs a view"
 
 
 def view_cost(cfg) -> dict[str, int]:

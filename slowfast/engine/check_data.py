@@ -83,7 +83,7 @@ def _check(
             journal.add(key, stamps[key], verdicts[key])
     except KeyboardInterrupt:
         print(
-            f"{len(verdicts)} of {len(sources)} videos are checked, see {journal.path}; the same command goes on there",
+            f"{len(verdicts)} of {len(sources)} videos are checked, see {journal.path}",
             file=sys.stderr,
         )
         raise

@@ -12,6 +12,10 @@ import torch
 from torch import nn
 
 
+class NonFiniteSteps(FloatingPointError):
+    """Too many steps in a row gave a loss or gradient that is not finite; raised on all processes alike."""
+
+
 class NonFiniteGuard:
     """Counts and undoes non-finite steps of one model on one device."""
 
@@ -58,15 +62,13 @@ class NonFiniteGuard:
     def check(self, epoch: int, learning_rate: float) -> int:
         """Read the counters (this waits for the device) and return the number of steps skipped so far.
 
-        Raises FloatingPointError once ``max_in_a_row`` steps in a row were skipped since the last check.
+        Raises NonFiniteSteps once ``max_in_a_row`` steps in a row were skipped since the last check.
         """
         skipped, longest = torch.stack([self._skipped, self._longest]).tolist()
         self._longest.copy_(self._in_a_row)
         if longest >= self.max_in_a_row:
-            raise FloatingPointError(
+            raise NonFiniteSteps(
                 f"{longest} steps in a row gave a loss or gradient that is not finite (epoch {epoch + 1}, learning "
-                f"rate {learning_rate:g}, {skipped} steps skipped in all). The weights are those of the last good "
-                "step. Lower SOLVER.BASE_LR, lengthen SOLVER.WARMUP_EPOCHS, or set TRAIN.MIXED_PRECISION to bf16 or "
-                "off; SOLVER.MAX_NONFINITE_STEPS sets how many are tolerated."
+                f"rate {learning_rate:g}, {skipped} steps skipped in all)"
             )
         return skipped

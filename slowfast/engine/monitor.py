@@ -6,7 +6,6 @@ they are and read together once per logging period, so that watching a run does 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import statistics
@@ -15,13 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
+from slowfast.engine.metrics_file import Position, take_back, take_back_test
 from slowfast.engine.progress_bar import ProgressBar
 from slowfast.utils import distributed, environment
-from slowfast.utils.atomic import replace_file
 from slowfast.utils.logging import append_json_line, get_logger
 
 Number = float | torch.Tensor
@@ -36,17 +35,11 @@ _TRAIN_TAGS = {
 _VAL_TAGS = {"top1_err": "Val/Top1_err", "top5_err": "Val/Top5_err", "map": "Val/mAP"}
 
 
-class Position(NamedTuple):
-    """Where a run goes on: after ``global_step`` steps; ``validated`` False if a validation after it is still due."""
-
-    global_step: int
-    validated: bool = True
-
-
 class Recorder:
     """The files that records go to. On processes other than the main one it writes nothing.
 
-    What they hold of a run after ``position``, where it goes on, is taken out, since it will be recorded again.
+    What they hold of a run after ``position``, where it goes on, is taken out, since it will be recorded again; so are
+    the lines of a test, if this is one (``is_test``).
     """
 
     def __init__(
@@ -56,12 +49,15 @@ class Recorder:
         *,
         is_main: bool = True,
         position: Position | None = None,
+        is_test: bool = False,
     ) -> None:
         self.is_main = is_main
         self._jsonl_path = Path(jsonl_path)
         self._writer = None
         if is_main and position is not None:
-            _take_back(self._jsonl_path, position)
+            take_back(self._jsonl_path, position)
+        if is_main and is_test:
+            take_back_test(self._jsonl_path)
         if is_main and tensorboard_dir is not None:
             from torch.utils.tensorboard import SummaryWriter  # slow to import, and not every run wants it
 
@@ -92,35 +88,6 @@ class Recorder:
             self._writer.close()
 
 
-def _take_back(path: Path, position: Position) -> None:
-    """Leave out of a metrics file the lines of training and validation after a position, and broken ones."""
-    if not path.exists():
-        return
-    lines = path.read_bytes().splitlines(keepends=True)
-    kept = [line for line in lines if _is_before(line, position)]
-    if kept != lines:
-        with replace_file(path) as file:
-            file.writelines(kept)
-        get_logger(__name__).info(
-            "%s: %d line(s) after step %d, which are made again, are taken out",
-            path,
-            len(lines) - len(kept),
-            position.global_step,
-        )
-
-
-def _is_before(line: bytes, position: Position) -> bool:
-    try:
-        record = json.loads(line)
-        step = record.get("global_step")
-    except (ValueError, AttributeError):
-        return False
-    if step is None:
-        return True
-    still_due = record["_type"].startswith("val") and not position.validated
-    return step < position.global_step + (not still_due)
-
-
 @dataclass
 class _Step:
     """One training step; `values` may be on the device until they are read; None stays None."""
@@ -141,7 +108,8 @@ class _Step:
 class TrainMonitor:
     """Follows training; losses and errors are averaged over the samples of all processes.
 
-    Every process must own one and call it alike, because reading the numbers is a collective.
+    Every process must own one and call it alike, because reading the numbers is a collective. ``seen`` is told number
+    and loss of each step that was not skipped, in their order, as they are read.
     """
 
     def __init__(
@@ -152,8 +120,10 @@ class TrainMonitor:
         steps_per_epoch: int,
         max_epoch: int,
         clock: Callable[[], float] = time.perf_counter,
+        seen: Callable[[int, float], None] = lambda number, loss: None,
     ) -> None:
         self._recorder = recorder
+        self._seen = seen
         self._log_period = log_period
         self._steps_per_epoch = steps_per_epoch
         self._max_epoch = max_epoch
@@ -183,9 +153,13 @@ class TrainMonitor:
 
         A collective, like all reading.
         """
-        self._draw(self._read())
+        self.catch_up()
         self._recorder.flush()
         return _packed(self._steps)
+
+    def catch_up(self) -> None:
+        """Read and draw what is left; a collective."""
+        self._draw(self._read())
 
     def draw_again(self, global_step: int, earlier: Mapping[str, Any]) -> None:
         """Draw the last step that `state` told of once more, where going back to after it has hidden it."""
@@ -230,7 +204,7 @@ class TrainMonitor:
 
     def end_epoch(self) -> dict[str, Any]:
         """Read what is left and record the train_epoch line, which is returned."""
-        self._draw(self._read())
+        self.catch_up()
         record = self._record("train_epoch", self._steps, _weighted_mean)
         self._bar.close()
         self._recorder.record({**record, "RAM": environment.memory_use()})
@@ -286,6 +260,8 @@ class TrainMonitor:
             read = dict(zip(_MEASURES, numbers, strict=True))
             step.values = {name: None if old is None else read[name] for name, old in step.values.items()}
             step.batch_size = round(weight)
+            if not step.skipped:
+                self._seen(self._global_step(step), step.values["loss"])
         self._num_read = len(self._steps)
         return fresh
 

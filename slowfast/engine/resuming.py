@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,15 @@ def find(resume: str, fallback: str, output_dir: Path) -> str:
 
     With ``resume`` auto that is the newest of ``output_dir``, then the file ``fallback``. A file that it names is where
     a run in ``output_dir`` begins; once that has checkpoints of its own, the same command goes on with them. Raises
-    ValueError where they are of another run that has come further than the file.
+    ValueError where they are of another run that has come further than the file, and where none of those that are there
+    can be used: to begin anew would lose them without a word.
     """
     if not resume:
         return ""
-    found = checkpoint.newest(output_dir / checkpoint.FOLDER)
+    folder = output_dir / checkpoint.FOLDER
+    found = checkpoint.newest(folder)
+    if found is None and (unusable := sorted(folder.glob("checkpoint_*.pyth"))):
+        raise ValueError(_all_unusable(unusable))
     if resume == "auto":
         return str(found or fallback)
     if found is None or found.resolve() == Path(resume).resolve():
@@ -51,6 +55,16 @@ def find(resume: str, fallback: str, output_dir: Path) -> str:
             "to go on from the older file"
         )
     return resume
+
+
+def _all_unusable(paths: Sequence[Path]) -> str:
+    whole = "\n".join(f"  {checkpoint.verify(path) or f'{path} holds no global_step'}" for path in paths)
+    return (
+        f"none of the checkpoints in {paths[0].parent} can be used, so that the run would begin anew:\n{whole}\n"
+        "Bring back a sound copy, or move these files away: then the run begins anew, or goes on from a file that "
+        "TRAIN.RESUME names, such as best.pyth of the run. TRAIN.RESUME '' TRAIN.AUTO_RESUME False begins anew beside "
+        "them"
+    )
 
 
 def origin(path: str, saved: Mapping[str, Any], output_dir: Path) -> str:

@@ -20,7 +20,7 @@ class Progress:
     steps of the next one are done; ``so_far`` is what the monitor knows of these, as of the last checkpoint. ``best``
     is the best validation so far and ``val`` the last one of this process's life, both with epoch and counts of
     videos. ``operators`` is the plan by which the model computes. ``origin`` is the file that TRAIN.RESUME named when
-    the run began in its folder.
+    the run began in its folder. ``rollbacks`` counts how often the run went back after steps that were not finite.
     """
 
     epoch: int = -1
@@ -31,6 +31,7 @@ class Progress:
     val: dict = field(default_factory=dict)
     operators: dict = field(default_factory=dict)
     origin: str = ""
+    rollbacks: int = 0
 
 
 class Pause(Enum):

@@ -13,6 +13,7 @@ from slowfast.datasets.loader import Batch
 from slowfast.engine import metrics, precision
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.guard import NonFiniteGuard
+from slowfast.engine.recent_steps import RecentSteps
 from slowfast.models.layers import set_step_seed
 from slowfast.utils import distributed, seeds
 from slowfast.utils.device_copy import DeviceCopy
@@ -56,6 +57,8 @@ class TrainStep:
 
     ``prepare`` turns views on the device into model input. All randomness of a pass (mixing, drop path, dropout)
     is a function of (seed, passes before it, rank), so a checkpoint needs no random state.
+
+    ``recent`` knows what the last ``num_recent`` steps were made of.
     """
 
     model: nn.Module
@@ -72,8 +75,10 @@ class TrainStep:
     background: StillBackground | None = None
     max_grad_norm: float | None = None
     max_grad_value: float | None = None
+    num_recent: int = 1
 
     def __post_init__(self) -> None:
+        self.recent = RecentSteps(distributed.unwrap(self.model), self.num_recent)
         self._copy = DeviceCopy(self.device)
 
     def __call__(self, batches: Sequence[Batch], global_step: int) -> StepResult:
@@ -89,10 +94,14 @@ class TrainStep:
             with distributed.local_gradients(self.model, number + 1 < len(batches)):
                 parts.append(self._backward(batch, global_step * len(batches) + number, 1 / len(batches)))
         self.scaler.unscale_(self.optimizer)
+        norms = self.recent.gradient_norms()
         norm = optimizers.clip(self.model.parameters(), self.max_grad_norm, self.max_grad_value)
         self.guard.step(self.optimizer, norm)
         self.scaler.update()
-        return StepResult(*map(_mean, zip(*parts, strict=True)), norm)
+        result = StepResult(*map(_mean, zip(*parts, strict=True)), norm)
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.recent.add(global_step + 1, lr, batches, result.loss, norm, norms)
+        return result
 
     def _backward(self, batch: Batch, number: int, share: float):
         """Add ``share`` of the gradients of pass ``number`` of the run; returns its loss and errors."""

@@ -56,17 +56,18 @@ def test(cfg) -> dict:
         slice_head=cfg.MODEL.SLICE_HEAD,
     )
     session.log.info("testing %s\n%s", path, report.table())
+    session.keep_threads(cfg.NUM_THREADS, saved.num_threads)
     session.log.info(weights.describe(report, classes))
     session.log.info("%d batch norms and layer scales became part of their neighbours", fold(model))
     model.to(session.device)
-    plan = choose_operators(cfg, session, model, saved, "eval")
+    plan = choose_operators(cfg, session, model, saved.operators, "eval")
     compile_if_wanted(cfg, model, session.log)
     session.log.info("precision %s", precision.describe(cfg.TEST.MIXED_PRECISION, session.device))
     session.keep_config(cfg.dump())
     sink = _sink(cfg, session, model, loader.dataset, plan)
     if sink is not None:
         loader.order.done = sink.done
-    recorder = session.recorder(tensorboard_dir(cfg))
+    recorder = session.recorder(tensorboard_dir(cfg), is_test=True)
     board = monitor.EvalMonitor(recorder, "test", log_period=cfg.LOG_PERIOD)
     board.start(len(loader))
     watch = ChanceWatch(cfg.MODEL.NUM_CLASSES, session.log.warning)
@@ -84,7 +85,8 @@ def test(cfg) -> dict:
     evaluation = evaluate(cfg, session.device, model, loader, progress, sink)
     if evaluation is None:
         return {}
-    facts = {"operators": plan, "compiled": compiling.is_compiled(model)}
+    compiled, threads = compiling.is_compiled(model), session.num_threads
+    facts = {"operators": plan, "compiled": compiled, "num_threads": threads}
     summary = _write(cfg, session, path, evaluation, loader.dataset, unlabelled, classes, facts)
     if sink is not None:
         sink.remove()

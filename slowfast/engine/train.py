@@ -9,24 +9,28 @@ import torch
 from torch import nn
 
 from slowfast.datasets.build import build_loaders, preprocessing, videos_per_step
-from slowfast.engine import data_wait, evaluator, monitor, precision, resuming, weights
+from slowfast.engine import data_wait, evaluator, monitor, precision, resuming, rollback, validation, weights
 from slowfast.engine import optimizer as optimizers
+from slowfast.engine.alarms import Alarms
 from slowfast.engine.bad_videos import BadVideos, open_account
 from slowfast.engine.build import (
+    build_alarms,
     build_step,
     choose_operators,
     choose_recomputation,
     compile_if_wanted,
+    describe_cost,
     describe_rate,
     evaluate,
     learning_rate,
     tensorboard_dir,
 )
+from slowfast.engine.guard import NonFiniteSteps
 from slowfast.engine.partial import list_digest
 from slowfast.engine.saving import Pauses, Progress, Saver
 from slowfast.engine.session import Session, open_session
 from slowfast.engine.step import TrainStep
-from slowfast.models import complexity, pretrained
+from slowfast.models import pretrained
 from slowfast.models.build import build_model
 from slowfast.models.layers import set_step_seed
 from slowfast.utils import checkpoint, distributed, environment, seeds
@@ -57,20 +61,52 @@ def train(cfg) -> dict:
     model.to(session.device)
     step = build_step(cfg, session.device, distributed.wrap(model, session.device), loader.dataset)
     bad_videos = open_account(session.output_dir, loader.dataset, cfg.DATA.MAX_BAD_FRACTION, session.log)
-    progress = _start(cfg, session, model, step, loader, bad_videos)
+    alarms = build_alarms(cfg, session, step, loader.dataset)
+    state = (model, step, bad_videos, alarms)  # what checkpoints tell of
+    progress = _start(cfg, session, loader, *state)
     progress.operators = _settle(cfg, session, model, step, progress.operators)
     session.keep_config(cfg.dump())
-    recorder, board, val_board = _records(cfg, session, progress, len(loader))
     _log_start(cfg, session, model, loader)
+    while True:
+        recorder, board, val_board = _records(cfg, session, progress, len(loader), alarms)
+        saver = _saver(cfg, session, loader, *state, progress, board)
+        try:
+            _epochs(cfg, session, loader, val_loader, *state, progress, board, val_board, saver)
+            break
+        except NonFiniteSteps as error:
+            failure = str(error)  # all else that it knows, the loader's pass among it, goes with the handler
+        finally:
+            recorder.close()
+        dump = alarms.tell_nonfinite(failure, progress)
+        source = rollback.way_back(failure, dump, progress, session.output_dir, session.log)
+        before, progress = progress, _resume(cfg, session, loader, *state, source)
+        progress.operators, progress.rollbacks = before.operators, before.rollbacks + 1
+    skipped = step.guard.check(progress.epoch, learning_rate(cfg, float(cfg.SOLVER.MAX_EPOCH)))
+    return _result(session, progress, skipped, loader.dataset, bad_videos)
 
+
+def _epochs(
+    cfg,
+    session: Session,
+    loader,
+    val_loader,
+    model: nn.Module,
+    step: TrainStep,
+    bad_videos: BadVideos,
+    alarms: Alarms,
+    progress: Progress,
+    board: monitor.TrainMonitor,
+    val_board: monitor.EvalMonitor,
+    saver: Saver,
+) -> None:
+    """Train and validate from where ``progress`` stands to the end."""
     rate = partial(learning_rate, cfg)
-    saver = _saver(cfg, session, model, step, loader, progress, board, bad_videos)
     for epoch in range(progress.epoch + 1, cfg.SOLVER.MAX_EPOCH):
         eval_due = _due(cfg.TRAIN.EVAL_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
         checkpoint_due = _due(cfg.TRAIN.CHECKPOINT_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
         keep = checkpoint_due or cfg.TRAIN.SAVE_LATEST
         if progress.steps_in_epoch < len(loader):
-            waited = _train_epoch(step, loader, epoch, progress, rate, board, bad_videos, saver)
+            waited = _train_epoch(step, loader, epoch, progress, rate, board, bad_videos, alarms, saver)
             _advise(cfg, session, waited, len(loader.dataset))
             if cfg.BN.USE_PRECISE_STATS and (checkpoint_due or eval_due):
                 _precise_bn(cfg, model, loader, step, epoch)
@@ -88,9 +124,6 @@ def train(cfg) -> dict:
         distributed.barrier()
         if epoch + 1 < cfg.SOLVER.MAX_EPOCH:
             saver.stop_after_epoch()
-    recorder.close()
-    skipped = step.guard.check(progress.epoch, rate(float(cfg.SOLVER.MAX_EPOCH)))
-    return _result(session, progress, skipped, loader.dataset, bad_videos)
 
 
 def _result(session: Session, progress: Progress, skipped_steps: int, dataset, bad_videos: BadVideos) -> dict:
@@ -119,15 +152,17 @@ def _settle(cfg, session: Session, model: nn.Module, step: TrainStep, operators:
 
 
 def _records(
-    cfg, session: Session, progress: Progress, steps_per_epoch: int
+    cfg, session: Session, progress: Progress, steps_per_epoch: int, alarms: Alarms
 ) -> tuple[monitor.Recorder, monitor.TrainMonitor, monitor.EvalMonitor]:
     """Where the run tells of itself: beside what the folder holds already, or in place of what came later there."""
     position = monitor.Position(progress.global_step, progress.steps_in_epoch < steps_per_epoch)
-    recorder = session.recorder(tensorboard_dir(cfg), position if cfg.TRAIN.RESUME else None)
+    goes_on = cfg.TRAIN.RESUME or progress.rollbacks
+    recorder = session.recorder(tensorboard_dir(cfg), position if goes_on else None)
     settings = {"log_period": cfg.LOG_PERIOD, "max_epoch": cfg.SOLVER.MAX_EPOCH}
     val_board = monitor.EvalMonitor(recorder, "val", **settings)
     val_board.best = {f"min_{name}": value for name, value in evaluator.errors(progress.best).items()}
-    return recorder, monitor.TrainMonitor(recorder, steps_per_epoch=steps_per_epoch, **settings), val_board
+    board = monitor.TrainMonitor(recorder, steps_per_epoch=steps_per_epoch, seen=alarms.see, **settings)
+    return recorder, board, val_board
 
 
 def _log_start(cfg, session: Session, model: nn.Module, loader) -> None:
@@ -142,17 +177,7 @@ def _log_start(cfg, session: Session, model: nn.Module, loader) -> None:
     )
     session.log.info("highest learning rate (@ videos a step): %s", describe_rate(cfg))
     if cfg.LOG_MODEL_INFO and session.is_main:
-        side = cfg.DATA.TRAIN_CROP_SIZE
-        shape = (1, cfg.DATA.INPUT_CHANNEL_NUM[0], cfg.DATA.NUM_FRAMES, side, side)
-        session.log.info("%s: %s", cfg.MODEL.MODEL_NAME, _cost(model, shape))
-
-
-def _cost(model: nn.Module, shape: tuple[int, ...]) -> str:
-    try:
-        cost = complexity.count(model, shape)
-    except Exception as error:  # a user's own model may not be traceable, which is no reason to stop
-        return f"cost not counted ({error})"
-    return f"{cost['parameters'] / 1e6:.3f} M parameters, {cost['macs'] / 1e9:.3f} GMACs a view"
+        session.log.info("%s: %s", cfg.MODEL.MODEL_NAME, describe_cost(cfg, model))
 
 
 def _train_epoch(
@@ -163,6 +188,7 @@ def _train_epoch(
     rate: Callable[[float], float],
     board: monitor.TrainMonitor,
     bad_videos: BadVideos,
+    alarms: Alarms,
     saver: Saver,
 ) -> float:
     """What is left of one pass over the training videos, counted in ``progress``; the share of it spent waiting.
@@ -174,6 +200,12 @@ def _train_epoch(
     first = progress.steps_in_epoch
     board.start_epoch(epoch, progress.so_far, steps_before=progress.global_step - first)
     reports: list = []
+
+    def tell() -> None:
+        board.catch_up()
+        bad_videos.share(reports, epoch)
+        alarms.tell_spikes(progress)
+
     for number, batches in enumerate(loader.steps(epoch, first), start=first):
         board.data_ready()
         for batch in batches:
@@ -187,11 +219,11 @@ def _train_epoch(
         progress.steps_in_epoch += 1
         if board.step(lr=lr, batch_size=sum(map(len, batches)), **vars(result)) is not None:
             step.guard.check(epoch, lr)
-            _share_reports(reports, bad_videos, epoch)
+            tell()
         if number + 1 < len(loader):  # after the last step the end of the epoch saves, and stops
-            saver.pause(before=partial(_share_reports, reports, bad_videos, epoch))
+            saver.pause(before=tell)
     step.guard.check(epoch, rate(epoch + 1.0))
-    _share_reports(reports, bad_videos, epoch)
+    tell()
     return board.end_epoch()["data_wait"]
 
 
@@ -210,23 +242,15 @@ def _advise(cfg, session: Session, waited: float, num_videos: int) -> None:
         session.log.warning(line)
 
 
-def _share_reports(reports: list, bad_videos: BadVideos, epoch: int) -> None:
-    """Tell all processes what happened to the videos of each since the last time, in one epoch, and forget it."""
-    noteworthy = distributed.all_gather_objects(reports)
-    for part in noteworthy:
-        bad_videos.add(part, epoch)
-    reports.clear()
-
-
 def _start(
-    cfg, session: Session, model: nn.Module, step: TrainStep, loader, bad_videos: BadVideos
+    cfg, session: Session, loader, model: nn.Module, step: TrainStep, bad_videos: BadVideos, alarms: Alarms
 ) -> Progress:
     """Continue from TRAIN.RESUME, or take initial weights from TRAIN.INIT or UNIFORMER.PRETRAIN_NAME, or neither."""
     named = "" if cfg.TRAIN.CHECKPOINT_EPOCH_RESET else cfg.TRAIN.CHECKPOINT_FILE_PATH
     source = session.is_main and resuming.find(cfg.TRAIN.RESUME, named, session.output_dir)
     source = distributed.broadcast_object(source)  # one process looks, so that all agree
     if source:
-        return _resume(cfg, session, source, model, step, loader, bad_videos)
+        return _resume(cfg, session, loader, model, step, bad_videos, alarms, source)
     name = cfg.TRAIN.INIT or cfg.UNIFORMER.PRETRAIN_NAME
     if not name:
         session.log.info("training from scratch")
@@ -246,7 +270,14 @@ def _start(
 
 
 def _resume(
-    cfg, session: Session, path: str, model: nn.Module, step: TrainStep, loader, bad_videos: BadVideos
+    cfg,
+    session: Session,
+    loader,
+    model: nn.Module,
+    step: TrainStep,
+    bad_videos: BadVideos,
+    alarms: Alarms,
+    path: str,
 ) -> Progress:
     saved = checkpoint.load(path)
     if "optimizer_state" not in saved or "global_step" not in saved:
@@ -261,6 +292,8 @@ def _resume(
     if saved["scaler_state"]:  # empty where the run had no loss scaling so far
         step.scaler.load_state_dict(saved["scaler_state"])
     step.guard.load_state(saved.get("guard", [0, 0, 0]))
+    step.recent.clear()
+    alarms.load_state(saved.get("loss_spikes", {}))
     if "bad_videos" in saved and saved["train_list"] == _same_run(cfg, loader).train_list:
         bad_videos.load_state(saved["bad_videos"])
     session.log.info(
@@ -271,6 +304,7 @@ def _resume(
         saved["batch_in_epoch"],
         report.table(),
     )
+    session.keep_threads(cfg.NUM_THREADS, saved.get("num_threads", 0))
     for change in resuming.config_changes(saved["cfg"], cfg.dump()):
         session.log.warning("the config has changed since: %s", change)
     return Progress(
@@ -281,6 +315,7 @@ def _resume(
         best=saved["best"],
         operators=saved.get("operators", {}),
         origin=resuming.origin(path, saved, session.output_dir),
+        rollbacks=saved.get("rollbacks", 0),
     )
 
 
@@ -295,18 +330,19 @@ def _class_names(loader) -> Sequence[str] | None:
 def _saver(
     cfg,
     session: Session,
+    loader,
     model: nn.Module,
     step: TrainStep,
-    loader,
+    bad_videos: BadVideos,
+    alarms: Alarms,
     progress: Progress,
     board: monitor.TrainMonitor,
-    bad_videos: BadVideos,
 ) -> Saver:
     run, names = _same_run(cfg, loader), _class_names(loader)
     return Saver(
         progress,
         board,
-        partial(_payload, cfg, session, model, step, run, names, progress, bad_videos),
+        partial(_payload, cfg, session, run, names, model, step, bad_videos, alarms, progress),
         output_dir=session.output_dir,
         steps_per_epoch=len(loader),
         keep=cfg.TRAIN.KEEP_CHECKPOINTS,
@@ -317,12 +353,13 @@ def _saver(
 def _payload(
     cfg,
     session: Session,
-    model: nn.Module,
-    step: TrainStep,
     run: resuming.SameRun,
     class_names: Sequence[str] | None,
-    progress: Progress,
+    model: nn.Module,
+    step: TrainStep,
     bad_videos: BadVideos,
+    alarms: Alarms,
+    progress: Progress,
 ) -> dict:
     """What a checkpoint holds."""
     return {
@@ -337,10 +374,13 @@ def _payload(
         "scaler_state": step.scaler.state_dict(),
         "guard": step.guard.state(),
         "bad_videos": bad_videos.state(),
+        "loss_spikes": alarms.state(),
+        "rollbacks": progress.rollbacks,
         "best": progress.best,
         "origin": progress.origin,
         "cfg": cfg.dump(),
         "operators": progress.operators,
+        "num_threads": session.num_threads,
         "class_names": class_names,
         "preprocessing": preprocessing(cfg),
         "versions": session.facts,
@@ -386,7 +426,14 @@ def _validate(
     evaluation = evaluate(cfg, session.device, model, loader, report)
     judged = None
     if evaluation is not None:
-        judged = _judge(cfg, session, evaluation, loader.dataset, epoch)
+        judged = validation.judge(
+            evaluation,
+            loader.dataset,
+            epoch,
+            ensemble=cfg.DATA.ENSEMBLE_METHOD,
+            multi_label=cfg.DATA.MULTI_LABEL,
+            log=session.log,
+        )
         board.end(evaluator.errors(judged))
     progress.val = distributed.broadcast_object(judged)
     key = "map" if cfg.DATA.MULTI_LABEL else "top1"
@@ -394,30 +441,3 @@ def _validate(
     if improved:
         progress.best = progress.val
     return improved
-
-
-def _judge(cfg, session: Session, evaluation: evaluator.Evaluation, dataset, epoch: int) -> dict:
-    """Validation records to numbers; the videos that could not be read, or not to their end, are named in the log."""
-    scored = evaluator.merge(evaluation.records, dataset.views_per_video, cfg.DATA.ENSEMBLE_METHOD)
-    labels = [dataset.label(int(index)) for index in scored.video_ids]
-    evaluator.check_scored(scored, evaluation, dataset.name, len(dataset))
-    for index, reason in evaluation.unreadable:
-        session.log.warning("validation leaves out an unreadable video: %s: %s", dataset.name(index), reason)
-    for index, reason in evaluation.damaged:
-        session.log.warning(
-            "validation scores a damaged video as far as it goes: %s: %s", dataset.name(index), reason
-        )
-    if evaluation.unreadable or evaluation.damaged:
-        session.log.warning(
-            "validation: %d unreadable, %d damaged, %d of %d videos scored",
-            len(evaluation.unreadable),
-            len(evaluation.damaged),
-            len(labels),
-            len(dataset),
-        )
-    return {
-        **evaluator.measure(scored.scores, labels, cfg.DATA.MULTI_LABEL),
-        "epoch": epoch,
-        "num_scored": len(labels),
-        "num_total": len(dataset),
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -15,6 +15,16 @@ from slowfast.models.pretrained import LoadReport
 from slowfast.utils import checkpoint
 
 
+class Computing(NamedTuple):
+    """How a run computes, as far as the last bits of its results follow from it: as its checkpoints tell.
+
+    ``operators`` is the plan of its operators, ``num_threads`` as Session has it; {} and 0 where that is not known.
+    """
+
+    operators: dict[str, str]
+    num_threads: int
+
+
 def load_for_test(
     path: str | os.PathLike,
     model: nn.Module,
@@ -23,8 +33,8 @@ def load_for_test(
     names_path: str = "",
     num_classes: int,
     slice_head: bool = False,
-) -> tuple[LoadReport, ClassMatch, dict[str, str]]:
-    """All weights of a file, the head in the order of the data's class ``names``; and the plan of its operators.
+) -> tuple[LoadReport, ClassMatch, Computing]:
+    """All weights of a file, the head in the order of the data's class ``names``; and how they were computed.
 
     ``names_path``: a file with the class names of the weights, read where they hold none. ``slice_head``: of a head
     without class names that has more rows than ``num_classes``, take the first. Raises ValueError for weights of other
@@ -40,7 +50,8 @@ def load_for_test(
     fitting = _in_order(payload, match)
     if match.kind == "unknown":
         fitting = _first_rows(path, fitting, num_classes, slice_head)
-    return pretrained.fit(fitting, model, replace_head=False), match, payload.get("operators", {})
+    computing = Computing(payload.get("operators", {}), payload.get("num_threads", 0))
+    return pretrained.fit(fitting, model, replace_head=False), match, computing
 
 
 def load_initial(

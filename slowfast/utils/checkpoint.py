@@ -7,10 +7,12 @@ unnoticed: torch itself checks nothing when it reads, and the archive's own chec
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +25,7 @@ FOLDER = "checkpoints"
 KEEP_STEPS = 2  # checkpoints in the middle of an epoch: the newest, and one in case that is damaged
 _NOT_THE_CONTENT = (FileNotFoundError, PermissionError, MemoryError)  # errors that are not the file's fault
 _SCALARS = (str, int, float, bool, type(None))
+_PICKLE = b"\x80"  # what files of torch before 1.6 begin with
 # The end of a zip archive: a record of that mark and size, whose last two bytes are the length of the comment after it
 _END, _END_SIZE, _NO_COMMENT = b"PK\x05\x06", 22, b"\0\0"
 _MARK = b"sha256="
@@ -83,17 +86,32 @@ def verify(path: str | os.PathLike) -> str | None:
     return None
 
 
-def newest(folder: str | os.PathLike) -> Path | None:
+def newest(
+    folder: str | os.PathLike, wanted: Callable[[dict[str, Any]], bool] = lambda payload: True
+) -> Path | None:
     """The sound `*.pyth` file with the largest `global_step`, whatever the names; None if there is none.
 
-    Files that cannot be used are logged with the reason and passed over.
+    Only files whose content is `wanted` count. Those that cannot be used are passed over, and logged with the reason,
+    each once in the life of this process.
     """
     for _, path in reversed(_by_step(Path(folder).glob("*.pyth"))):
         reason = verify(path)
-        if reason is None:
+        if reason is not None:
+            _pass_over(reason)
+        elif wanted(_read(path, path, mmap=True)):
             return path
-        get_logger(__name__).warning("checkpoint passed over: %s", reason)
     return None
+
+
+def drop(folder: str | os.PathLike, after: int, up_to: int) -> list[Path]:
+    """Delete the readable files of `epoch_path` and `step_path` of more than `after` steps, and no more than `up_to`.
+
+    Returns them.
+    """
+    later = [path for step, path in _by_step(Path(folder).glob("checkpoint_*.pyth")) if after < step <= up_to]
+    for path in later:
+        path.unlink(missing_ok=True)
+    return later
 
 
 def prune(folder: str | os.PathLike, keep: int, spare: Path | None = None) -> list[Path]:
@@ -151,13 +169,19 @@ def _by_step(paths: Any) -> list[tuple[int, Path]]:
         try:
             step = _read(path, path, mmap=True).get("global_step")
         except (ValueError, OSError, AttributeError) as error:
-            get_logger(__name__).warning("checkpoint passed over: %s", error)
+            _pass_over(str(error))
             continue
         if isinstance(step, int):
             found.append((step, path))
         else:
-            get_logger(__name__).warning("checkpoint passed over: %s holds no global_step", path)
+            _pass_over(f"{path} holds no global_step")
     return sorted(found)
+
+
+@functools.cache
+def _pass_over(reason: str) -> None:
+    """Say so, once: files are looked through at every save."""
+    get_logger(__name__).warning("checkpoint passed over: %s", reason)
 
 
 def _local(path: str | os.PathLike) -> Path:
@@ -224,6 +248,8 @@ def _check_bytes(local: Path, name: str | os.PathLike) -> None:
             raise ValueError(f"{name} is damaged: its checksum is wrong")
     if not start:
         raise ValueError(f"{name} is empty")
+    if start != b"PK" and start[:1] != _PICKLE and not sealed:
+        raise ValueError(f"{name} is not a checkpoint: it does not begin as a file of torch.save does")
     if start == b"PK" and not sealed:
         if end[-_END_SIZE:][: len(_END)] != _END or not end.endswith(_NO_COMMENT):
             raise ValueError(f"{name} is damaged or cut off: it does not end as it should")

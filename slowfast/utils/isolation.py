@@ -20,6 +20,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from slowfast.utils import stopping
+
 _GRACE_SECONDS = 5  # for a process to be gone after it was killed, and for the alarm of one that nobody kills
 _MOST_BYTES = 2**20  # of an answer
 _GIB = 2**30
@@ -209,8 +211,8 @@ def _answer(function: Callable[[Any], Any], job: Any) -> tuple[str, Any]:
 
 
 def _confine(limits: Limits) -> None:
-    """Leave Ctrl-C to the parent, keep what libraries print off the terminal, leave no core files, limit memory."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals to the parent, keep what libraries print off the terminal, leave no core files, limit memory."""
+    stopping.leave_to_parent()  # else a job is blamed for what was sent to all processes of a command
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)

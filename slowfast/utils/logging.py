@@ -7,8 +7,9 @@ import logging
 import math
 import os
 import sys
-from pathlib import Path
 from typing import Any
+
+from slowfast.utils.folders import make_folder
 
 ROOT = "slowfast"
 _FORMAT = "[%(asctime)s][%(levelname)s] %(name)s: %(message)s"
@@ -49,8 +50,7 @@ def setup(output_dir: str | os.PathLike | None, is_main: bool) -> None:
 def _handlers(output_dir: str | os.PathLike | None) -> list[logging.Handler]:
     handlers: list[logging.Handler] = [_ConsoleHandler(sys.stdout)]
     if output_dir is not None:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        file_name = Path(output_dir) / "log.txt"
+        file_name = make_folder(output_dir) / "log.txt"
         # Paths that are not UTF-8 must not end a run because their names are logged.
         handlers.append(logging.FileHandler(file_name, encoding="utf-8", errors="backslashreplace"))
     return handlers

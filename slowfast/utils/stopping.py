@@ -1,7 +1,7 @@
 """Asking a run to stop: signals raise a flag that its loops look at, so that it ends between steps with all saved.
 
 SIGTERM and SIGUSR1 are what clusters send before a time limit or a preemption, SIGINT is Ctrl-C. The first of them
-asks; a second SIGINT leaves at once.
+asks; a second SIGINT leaves at once. Commands without such loops end by any of them as by Ctrl-C (`interrupting`).
 """
 
 from __future__ import annotations
@@ -35,6 +35,45 @@ class Stopped(Exception):
     def status(self) -> int:
         """Exit status of the process: INTERRUPTED_STATUS for SIGINT, else AGAIN_STATUS."""
         return INTERRUPTED_STATUS if self.signum == signal.SIGINT else AGAIN_STATUS
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM or SIGUSR1 has ended a command as Ctrl-C does."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def status_of(interrupt: KeyboardInterrupt, goes_on: bool) -> int:
+    """Exit status of a command that was interrupted; ``goes_on``: whether the same command, given again, goes on.
+
+    INTERRUPTED_STATUS for Ctrl-C, else AGAIN_STATUS if it goes on, and 128 + the signal as in shells if not.
+    """
+    if not isinstance(interrupt, Interrupted):
+        return INTERRUPTED_STATUS
+    return AGAIN_STATUS if goes_on else 128 + interrupt.signum
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Inside, the first SIGTERM or SIGUSR1 raises Interrupted in the main thread; further ones change nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+
+    def interrupt(signum: int, frame: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise Interrupted(signum)
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -92,6 +92,8 @@ STEPS = ("SOLVER.LR_POLICY", "steps_with_relative_lrs")
         ((*STEPS, "SOLVER.STEPS", "[0, 20]", "SOLVER.LRS", "[1]"), "SOLVER.LRS has 1 entries, STEPS 2"),
         (("SOLVER.BETAS", "[0.9, 1]"), "SOLVER.BETAS"),
         (("SOLVER.MOMENTUM", "0"), "SOLVER.NESTEROV needs MOMENTUM"),
+        (("SOLVER.LOSS_SPIKE", "-1"), "SOLVER.LOSS_SPIKE is -1.0; it must be 0 or more"),
+        (("SOLVER.LOSS_SPIKE", "1"), "SOLVER.LOSS_SPIKE 1 would tell of ordinary steps: write more than 1, or 0"),
         (("SOLVER.CLIP_GRADIENT", "0"), "SOLVER.CLIP_GRADIENT 0 would wipe out all gradients"),
         (("SOLVER.CLIP_GRAD_VAL", "1", "SOLVER.CLIP_GRAD_L2NORM", "1"), "two ways to clip"),
         (("MODEL.USE_CHECKPOINT", "True", "MODEL.CHECKPOINT_NUM", "[0, 0, 4]"), "four numbers"),

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import signal
 import sys
@@ -34,6 +35,29 @@ def interfere(point: str, number: int, act: Callable[[], None], set_attribute=se
         return original(*args, **kwargs)
 
     set_attribute(owner, name, with_fault)
+
+
+def spoil(times: dict[int, int], factor: float = math.nan, rank: int = 0, set_attribute=setattr) -> None:
+    """Have the loss of a rank multiplied in steps {number, from 1: how often}."""
+    original, left = TrainStep.__call__, dict(times)
+
+    def with_fault(self, batches, global_step):
+        loss, number = self.loss, global_step + 1
+        if left.get(number) and distributed.rank() == rank:
+            left[number] -= 1
+            self.loss = lambda *args: factor * loss(*args)
+        try:
+            return original(self, batches, global_step)
+        finally:
+            self.loss = loss
+
+    set_attribute(TrainStep, "__call__", with_fault)
+
+
+def one_spoiled_rank(options: list[str], times: dict[int, int], rank: int) -> None:
+    """A rank of a training run, one of which has losses that are not finite."""
+    spoil(times, rank=rank)
+    cli.train_and_test(load_cfg(RECIPE, options))
 
 
 def one_rank(options: list[str], step: int, signum: int, hears: str) -> None:

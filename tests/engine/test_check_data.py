@@ -147,7 +147,7 @@ def test_what_changed_is_checked_anew(tmp_path, videos, capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_check_that_was_stopped_goes_on(tmp_path, videos, how, capsys):
     names = ["a.mp4", "b.mp4", "block.mp4", "c.mp4"]
     path = write(tmp_path / "l.csv", "".join(f"{name},0\n" for name in names))
@@ -164,9 +164,11 @@ def test_a_check_that_was_stopped_goes_on(tmp_path, videos, how, capsys):
         time.sleep(0.05)
     running.send_signal(how)
     _, said = running.communicate(timeout=60)
-    if how == signal.SIGINT:
-        assert running.returncode == 130 and "slowfast: interrupted" in said
-        assert "2 of 4 videos are checked" in said and "the same command goes on there" in said
+    if how != signal.SIGKILL:
+        status, words_for_it = (130, "interrupted") if how == signal.SIGINT else (75, "stopped by SIGTERM")
+        assert running.returncode == status
+        assert f"slowfast: {words_for_it}; the same command goes on from here\n" in said
+        assert "2 of 4 videos are checked, see" in said
     with open(out / "journal.jsonl", "ab") as file:
         file.write(b'{"path": "c.mp4", "fra')  # as a full disk leaves it
     assert check(*words) == 0

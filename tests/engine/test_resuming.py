@@ -42,6 +42,26 @@ def test_auto_takes_the_newest_sound_file_then_the_fallback(tmp_path, caplog):
     assert f"checkpoint passed over: {newer} is damaged or cut off" in caplog.text
 
 
+@pytest.mark.parametrize("resume", ["auto", "named.pyth"])
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(tmp_path, resume):
+    for epoch in (1, 2):
+        path = write(checkpoint.epoch_path(tmp_path, epoch), 10 * epoch)
+        path.write_bytes(path.read_bytes()[:-9])
+    checkpoint.save({"model_state": {}}, checkpoint.epoch_path(tmp_path, 3))
+    with pytest.raises(ValueError, match=f"none of the checkpoints in {tmp_path}/checkpoints can be used") as refused:
+        resuming.find(resume, "", tmp_path)
+    for said in ("00001.pyth is damaged or cut off", "00002.pyth is damaged", "00003.pyth holds no global_step"):
+        assert said in str(refused.value)
+    assert "move these files away" in str(refused.value) and "AUTO_RESUME False" in str(refused.value)
+    assert resuming.find("", "", tmp_path) == ""
+
+
+def test_files_of_others_are_no_reason_to_refuse(tmp_path):
+    (tmp_path / checkpoint.FOLDER).mkdir()
+    (tmp_path / checkpoint.FOLDER / "mine.pyth").write_text("x")
+    assert resuming.find("auto", "", tmp_path) == ""
+
+
 def test_a_named_file_begins_a_folder_and_later_the_folder_goes_on(tmp_path, monkeypatch):
     named = write(tmp_path / "named.pyth", 10)
     monkeypatch.chdir(tmp_path)

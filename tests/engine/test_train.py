@@ -18,7 +18,7 @@ from slowfast.datasets.video_writer import write_video
 from slowfast.engine.test import test as run_test
 from slowfast.engine.train import train
 from slowfast.models.build import MODEL_REGISTRY
-from slowfast.utils import checkpoint, seeds, stopping
+from slowfast.utils import checkpoint, environment, seeds, stopping
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN_GLOBALS = {
@@ -84,8 +84,8 @@ def test_a_checkpoint_says_all_and_holds_tensors_and_builtins_only(finished):
     saved = checkpoint.load(result["checkpoint"])
     assert set(saved) == {
         "format", "epoch", "global_step", "batch_in_epoch", "so_far", "global_batch", "dataset", "train_list",
-        "rng_seed", "model_state", "optimizer_state", "scaler_state", "guard", "bad_videos", "best", "origin", "cfg",
-        "operators", "class_names", "preprocessing", "versions",
+        "rng_seed", "model_state", "optimizer_state", "scaler_state", "guard", "bad_videos", "loss_spikes", "rollbacks",
+        "best", "origin", "cfg", "operators", "num_threads", "class_names", "preprocessing", "versions",
     }  # fmt: skip
     assert (saved["epoch"], saved["global_step"], saved["batch_in_epoch"], saved["global_batch"]) == (
         1,
@@ -379,6 +379,58 @@ def test_between_periods_only_the_best_is_written_where_the_latest_is_not_wanted
     train(debug_cfg("TRAIN.CHECKPOINT_PERIOD", "3", "TRAIN.SAVE_LATEST", "False", "SOLVER.MAX_EPOCH", "3"))
     names = sorted(path.name for path in (tmp_path / "run").rglob("*.pyth"))
     assert names == ["best.pyth", "checkpoint_epoch_00003.pyth"]
+
+
+def test_a_test_given_again_is_recorded_once(finished, debug_cfg, tmp_path):
+    path = ("TEST.CHECKPOINT_FILE_PATH", finished[1]["checkpoint"])
+    file = tmp_path / "run" / "metrics.jsonl"
+    counts = []
+    for _ in range(2):
+        run_test(debug_cfg(*path))
+        counts.append([line["split"] for line in read_lines(file)].count("test_final"))
+        counts.append(len(read_lines(file)))
+        assert file.read_text().count("train_iter") == 0
+    assert counts[:2] == counts[2:] and counts[0] == 1
+    lines = len(read_lines(finished[2] / "metrics.jsonl"))
+    for _ in range(2):  # what training recorded stays
+        run_test(finished[0])
+    assert len(read_lines(finished[2] / "metrics.jsonl")) == lines + counts[1]
+
+
+@pytest.fixture
+def threads_put_back():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_run_goes_on_and_is_tested_with_the_threads_it_began_with(
+    debug_cfg, tmp_path, monkeypatch, threads_put_back
+):
+    monkeypatch.setattr(environment, "num_cores", lambda: 2)  # one for the worker, and one
+    one_epoch = ("SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0")
+    first = train(debug_cfg(*one_epoch, "NUM_THREADS", "3"))
+    assert checkpoint.load(first["checkpoint"])["num_threads"] == 3
+    here = ("NUM_THREADS", "0")
+    again = train(debug_cfg(*here))
+    assert torch.get_num_threads() == 3 == checkpoint.load(again["checkpoint"])["num_threads"]
+    said = "3 thread(s) as in the checkpoint, since bits follow from them; NUM_THREADS 0 would mean 1 here"
+    assert said in (tmp_path / "run" / "log.txt").read_text()
+    assert run_test(debug_cfg(*here))["num_threads"] == 3
+    assert run_test(debug_cfg("NUM_THREADS", "2"))["num_threads"] == 2  # asked for
+    other = train(debug_cfg("NUM_THREADS", "2", "SOLVER.MAX_EPOCH", "3"))
+    assert checkpoint.load(other["checkpoint"])["num_threads"] == 2
+
+
+def test_a_file_in_place_of_the_folder_is_named(debug_cfg, tmp_path):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(NotADirectoryError, match=f"OUTPUT_DIR.*{tmp_path}/run is a file"):
+        train(debug_cfg())
+
+
+def test_a_list_is_no_checkpoint(debug_cfg, debug_data):
+    with pytest.raises(ValueError, match="train.csv is not a checkpoint"):
+        train(debug_cfg("TRAIN.RESUME", str(debug_data / "train.csv")))
 
 
 def test_a_test_leaves_the_global_stream_alone(finished):

@@ -211,7 +211,7 @@ def not_a_dict(path: Path) -> None:
     ("make", "reason"),
     [
         (empty, "is empty"),
-        (text, "was not written by torch.save"),
+        (text, "is not a checkpoint: it does not begin as a file of torch.save does"),
         (plain_pickle, "was not written by torch.save"),
         (whole_module, "holds torch.nn.modules.linear.Linear, but only tensors .* foreign code"),
         (numpy_inside, "holds numpy.*scalar, but only tensors"),
@@ -293,6 +293,46 @@ def test_newest_passes_over_damaged_files_by_name(tmp_path, caplog, damage):
         assert checkpoint.newest(tmp_path).name == "checkpoint_epoch_00001.pyth"
     assert "checkpoint passed over" in caplog.text
     assert "checkpoint_epoch_00002.pyth" in caplog.text
+
+
+def test_a_damaged_file_is_complained_of_once(tmp_path, caplog):
+    checkpoint.save(payload(0), tmp_path / "checkpoint_epoch_00001.pyth")
+    half(tmp_path / "checkpoint_epoch_00002.pyth")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            checkpoint.prune(tmp_path, 1)
+            assert checkpoint.newest(tmp_path).name == "checkpoint_epoch_00001.pyth"
+    assert caplog.text.count("checkpoint passed over") == 1
+
+
+def test_the_newest_of_those_that_are_wanted(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save(payload(step), checkpoint.step_path(tmp_path, step))
+    folder = tmp_path / checkpoint.FOLDER
+    assert checkpoint.newest(folder, lambda saved: saved["global_step"] < 3) == checkpoint.step_path(tmp_path, 2)
+    assert checkpoint.newest(folder, lambda saved: False) is None
+
+
+def test_what_came_after_a_step_is_dropped_and_nothing_else(tmp_path):
+    later = [checkpoint.step_path(tmp_path, 12), checkpoint.epoch_path(tmp_path, 2)]
+    kept = [checkpoint.step_path(tmp_path, 10), checkpoint.epoch_path(tmp_path, 1)]
+    folder = tmp_path / checkpoint.FOLDER
+    for path, step in zip([*later, *kept, folder / "mine.pyth"], [12, 20, 10, 10, 30], strict=True):
+        checkpoint.save(payload(step), path)
+    empty(folder / "checkpoint_step_00000099.pyth")
+    checkpoint.save(payload(21), checkpoint.step_path(tmp_path, 21))
+    assert sorted(checkpoint.drop(folder, after=10, up_to=20)) == sorted(later)
+    left = sorted(path.name for path in folder.iterdir())
+    damaged, beyond = "checkpoint_step_00000099.pyth", "checkpoint_step_00000021.pyth"
+    assert left == [kept[1].name, kept[0].name, beyond, damaged, "mine.pyth"]
+
+
+def test_a_file_of_another_kind_is_called_so(tmp_path):
+    for content in (b"clips/a.mp4 0\nclips/b.mp4 1\n", b"c", b"\x00\x01\x02"):
+        path = tmp_path / "train.csv"
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="train.csv is not a checkpoint: it does not begin as a file of torch"):
+            checkpoint.load(path)
 
 
 def test_newest_of_nothing(tmp_path):

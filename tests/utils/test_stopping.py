@@ -69,6 +69,33 @@ def test_the_exit_status_tells_launchers_whether_to_go_on(signum, status):
     )
 
 
+def test_a_command_without_loops_is_interrupted_once():
+    before = [signal.getsignal(number) for number in stopping.SIGNALS]
+    with stopping.interrupting():
+        with pytest.raises(stopping.Interrupted) as caught:
+            send(signal.SIGTERM)
+        send(signal.SIGTERM)  # in the middle of what it does on its way out
+        send(signal.SIGUSR1)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+    assert caught.value.signum == signal.SIGTERM
+    assert [signal.getsignal(number) for number in stopping.SIGNALS] == before
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "goes_on", "status"),
+    [
+        (KeyboardInterrupt(), True, 130),
+        (KeyboardInterrupt(), False, 130),
+        (stopping.Interrupted(signal.SIGTERM), True, 75),
+        (stopping.Interrupted(signal.SIGTERM), False, 143),
+        (stopping.Interrupted(signal.SIGUSR1), True, 75),
+    ],
+)
+def test_the_exit_status_of_an_interrupted_command(interrupt, goes_on, status):
+    assert stopping.status_of(interrupt, goes_on) == status
+
+
 def helper(pipe) -> None:
     """Says when it is ready, then answers whatever it gets."""
     stopping.leave_to_parent()
