@@ -59,7 +59,7 @@ def open_session(
     processes = distributed.processes_on_this_host()
     workers = environment.cap_workers(num_workers, processes)
     threads = environment.limit_threads(num_threads, workers, processes)
-    device = environment.resolve_device(num_gpus)
+    device = environment.resolve_device(num_gpus, processes)
     if device.type == "cpu":
         environment.keep_freed_memory()
     log.info(

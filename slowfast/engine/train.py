@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from slowfast.datasets.build import build_loaders, preprocessing, videos_per_step
-from slowfast.engine import data_wait, evaluator, monitor, precision, resuming, weights
+from slowfast.engine import data_wait, evaluator, monitor, precise_bn, precision, resuming, weights
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.bad_videos import BadVideos, open_account
 from slowfast.engine.build import (
@@ -353,8 +353,7 @@ def _due(period: int, epoch: int, max_epoch: int) -> bool:
 
 
 def _precise_bn(cfg, model: nn.Module, loader, step: TrainStep, epoch: int) -> None:
-    """Batch-norm statistics anew, from augmented training batches of this process; see fvcore."""
-    from fvcore.nn.precise_bn import update_bn_stats  # here: importing fvcore.nn compiles things and warns
+    """Batch-norm statistics anew, from augmented training batches; see engine.precise_bn."""
 
     def inputs() -> Iterator[torch.Tensor]:
         for number, batch in enumerate(loader.epoch(epoch)):
@@ -362,8 +361,7 @@ def _precise_bn(cfg, model: nn.Module, loader, step: TrainStep, epoch: int) -> N
             set_step_seed(model, seed)
             yield step.prepare(batch.clips.to(step.device), batch.erase_boxes, batch.noise_seeds)
 
-    model.train()
-    update_bn_stats(model, inputs(), min(cfg.BN.NUM_BATCHES_PRECISE, len(loader)))
+    precise_bn.measure(model, inputs(), min(cfg.BN.NUM_BATCHES_PRECISE, len(loader)))
 
 
 def _validate(

@@ -8,6 +8,7 @@ from fvcore.common.registry import Registry
 from torch import nn
 
 from slowfast.models import uniformer, uniformer_light
+from slowfast.models.sync_batch_norm import synchronise
 
 MODEL_REGISTRY = Registry("MODEL")
 MODEL_REGISTRY.__doc__ = """Models by name (MODEL.MODEL_NAME): callables that map a cfg to a module.
@@ -81,10 +82,12 @@ def _checkpoint(cfg: CfgNode) -> Sequence[int]:
 def build_model(cfg: CfgNode) -> nn.Module:
     """The model that MODEL.MODEL_NAME names, on the CPU, freshly initialised; no file is read.
 
-    Raises ValueError for a name that is not registered.
+    With BN.NORM_TYPE sync_batchnorm its batch norms are those of slowfast.models.sync_batch_norm. Raises ValueError
+    for a name that is not registered.
     """
     name = cfg.MODEL.MODEL_NAME
     if name not in MODEL_REGISTRY:
         known = ", ".join(sorted(known for known, _ in MODEL_REGISTRY))
         raise ValueError(f"MODEL.MODEL_NAME {name!r} is not a model; known: {known}")
-    return MODEL_REGISTRY.get(name)(cfg)
+    model = MODEL_REGISTRY.get(name)(cfg)
+    return synchronise(model) if cfg.BN.NORM_TYPE == "sync_batchnorm" else model

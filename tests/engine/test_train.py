@@ -264,7 +264,7 @@ def test_checkpoints_and_validation_are_due_as_published(golden_json):
         assert [epoch for epoch in range(last) if _due(periods[key], epoch, last)] == periods[name]
 
 
-def test_precise_bn_runs_through_fvcore(debug_cfg):
+def test_precise_statistics_take_the_place_of_running_ones(debug_cfg):
     options = (
         "BN.USE_PRECISE_STATS",
         "True",
