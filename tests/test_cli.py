@@ -131,7 +131,9 @@ def test_tasks_of_srun_are_shards(recipe, launched, under_srun):
     assert (launched[0]["given"].launcher, launched[0]["given"].rank) == ("srun", 1)
 
 
-@pytest.mark.parametrize("words", [("--shard_id", "0", "--num_shards", "2"), ("NUM_SHARDS", "2", "SHARD_ID", "0")])
+@pytest.mark.parametrize(
+    "words", [("--shard_id", "0", "--num_shards", "2"), ("NUM_SHARDS", "2", "SHARD_ID", "0")]
+)
 def test_a_place_on_the_command_line_counts_before_that_of_srun(recipe, launched, under_srun, words):
     """As tasks of `slowfast submit` and tools/submit.sbatch give it."""
     assert cli.main(["run", "--cfg", recipe, *words]) == 0

@@ -128,7 +128,7 @@ class _Normalised(torch.autograd.Function):
         grad = grad.to(mean.dtype)
         normal = (values.to(mean.dtype) - _spread(mean, values)) * _spread(inverse, values)
         sums = torch.stack((grad.sum(dims), (grad * normal).sum(dims)))
-        means = distributed.all_reduce(sums.double()) / total
+        means = distributed.all_reduce(sums.to(torch.float64, copy=True)) / total  # in place, so of a copy
         of_mean, of_normal = (_spread(part.to(mean.dtype), values) for part in means)
         slope = (grad - of_mean - normal * of_normal) * _spread(inverse * weight, values)
         # Those of the parameters are of this process: they are averaged with all others.

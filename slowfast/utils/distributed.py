@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ _REDUCE = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX, "min": dist.Reduc
 # A store outlives the group made from it: training and testing follow each other at one address, and a server
 # that closed in between would take the faster processes' next rendezvous down with it.
 _stores: dict[str, dist.Store] = {}
+_looks: dict[str, threading.Thread] = {}  # at addresses where such a server may be
 _processes_on_host = 1
 LOOK_SECONDS = 3.0  # for an answer of one address, where there are several
 NEWS_SECONDS = 60.0  # between lines on who is still missing
@@ -102,14 +104,20 @@ def _is_served(address: str, name: str) -> bool:
     """Whether the rendezvous of this name is there, which is then kept, and not nothing or somebody else's."""
     if address in _stores:
         return True
-    try:
+    if address not in _looks:
+        _looks[address] = threading.Thread(target=_look, args=(address, name), daemon=True)
+        _looks[address].start()
+    _looks[address].join(2 * LOOK_SECONDS)
+    if not _looks[address].is_alive():  # else it may hang for ever: another program that says nothing
+        del _looks[address]
+    return address in _stores
+
+
+def _look(address: str, name: str) -> None:
+    with suppress(RuntimeError):  # nobody there, or another program
         store = dist.TCPStore(*_host_and_port(address), None, False, timedelta(seconds=LOOK_SECONDS))
-        found = store.check([name])
-    except (dist.DistError, RuntimeError):  # nobody there, or another program
-        return False
-    if found:
-        _stores[address] = store
-    return found
+        if store.check([name]):
+            _stores[address] = store
 
 
 def init(
@@ -153,16 +161,16 @@ def _meet(store: dist.Store, world_size: int, rank: int, timeout_seconds: float)
         try:
             store.wait(keys, timedelta(seconds=min(left, NEWS_SECONDS) or 0.001))
             missing = []
-        except dist.DistStoreError:  # not in this time
+        except dist.DistNetworkError as error:
+            raise OSError(
+                f"process 0 has ended before all {world_size} were there; its output says why ({_first_line(error)})"
+            ) from error
+        except RuntimeError:  # not in this time; stores differ in what they raise
             missing = [other for other in missing if not store.check([f"host/{other}"])]
             if missing and not left:
                 raise OSError(_tell_missing(store, missing, world_size, timeout_seconds)) from None
             if missing and rank == min(set(range(world_size)) - set(missing)):
                 get_logger(__name__).warning("waiting for process(es) %s of %d", _listed(missing), world_size)
-        except dist.DistNetworkError as error:
-            raise OSError(
-                f"process 0 has ended before all {world_size} were there; its output says why ({_first_line(error)})"
-            ) from error
     return [store.get(f"host/{other}").decode() for other in range(world_size)]
 
 

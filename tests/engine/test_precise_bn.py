@@ -30,6 +30,6 @@ def test_statistics_are_those_of_fvcore():
 def test_a_norm_that_no_batch_passes_keeps_its_statistics():
     model = nn.Sequential(nn.BatchNorm3d(3))
     model[0].unused = nn.BatchNorm3d(3)
-    precise_bn.measure(model, batches(), 2)
+    precise_bn.measure(model, iter(batches()), 2)
     assert model[0].unused.running_mean.tolist() == [0.0] * 3
     assert model[0].running_mean.tolist() == pytest.approx([0.5] * 3, abs=0.05)

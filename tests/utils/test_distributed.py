@@ -64,7 +64,8 @@ def test_port_zero_takes_a_free_port_and_serves_it_again():
 def test_missing_processes_are_named(caplog):
     address = distributed.host_store("tcp://127.0.0.1:0")
     dist.PrefixStore("slowfast/a round", distributed._stores[address]).set("host/2", "node7")
-    with pytest.raises(OSError, match=r"2 of 4 processes have not come within 0.3 s: 1, 3 .*; 2 on node7\. Look at"):
+    said = r"2 of 4 processes have not come within 0.3 s: 1, 3 .*; 2 on node7\. Look at"
+    with pytest.raises(OSError, match=said):
         distributed.init("gloo", address, world_size=4, rank=0, timeout_seconds=0.3, round_name="a round")
     assert "waiting for process(es) 1, 3 of 4" in caplog.text
     assert distributed.world_size() == 1
@@ -82,7 +83,8 @@ def test_the_first_free_port_is_served_and_found_again(caplog):
         probe.close()
         assert distributed.host_first([first, second], "run 1") == second
         assert f"the port of {first} is taken" in caplog.text
-    assert distributed.host_first([first, second], "run 1") == second  # that it serves, though the first is free now
+    # The one that it serves, though the first is free now.
+    assert distributed.host_first([first, second], "run 1") == second
     assert distributed.find_host([first, second], "run 1") == second
 
 
