@@ -107,7 +107,7 @@ def training(options):
     size = 8 // distributed.world_size()
     more = ("TRAIN.BATCH_SIZE", size, "NUM_SHARDS", distributed.world_size(), "BN.NORM_TYPE", "sync_batchnorm",
             "BN.USE_PRECISE_STATS", "True", "DATA_LOADER.NUM_WORKERS", "0", "SOLVER.MAX_EPOCH", "1",
-            "SOLVER.WARMUP_EPOCHS", "0", "SOLVER.BASE_LR", "0.01", "SOLVER.WEIGHT_DECAY", "0")  # fmt: skip
+            "SOLVER.WARMUP_EPOCHS", "0", "SOLVER.BASE_LR", "0.1", "SOLVER.WEIGHT_DECAY", "0")  # fmt: skip
     return train(load_cfg(RECIPE, [*options, *ALIKE, *map(str, more)]))
 
 

@@ -174,7 +174,7 @@ def test_the_end_of_another_process_is_told_in_plain_words(tmp_path, free_addres
     shards = [start([script, "fail", 2, shard, free_address], tmp_path) for shard in (0, 1)]
     printed = [shard.communicate(timeout=120)[0] for shard in shards]
     assert [shard.returncode for shard in shards] == [1, -signal.SIGKILL], printed
-    last = printed[0].strip().splitlines()[-1]
+    last = printed[0].strip().splitlines()[-1].removeprefix("[rank0]: ")
     assert last.startswith("ConnectionError: process 0 of 2 has lost another process of the run")
     assert "the same command goes on" in last
 
