@@ -90,7 +90,7 @@ def find_host(addresses: Sequence[str], name: str, timeout_seconds: float = 1800
     """
     end = time.monotonic() + timeout_seconds
     while True:
-        for address in addresses:
+        for address in sorted(addresses, key=_stores.__contains__, reverse=True):  # those known first
             if _is_served(address, name):
                 return address
         if time.monotonic() > end:
@@ -107,7 +107,7 @@ def _is_served(address: str, name: str) -> bool:
     if address not in _looks:
         _looks[address] = threading.Thread(target=_look, args=(address, name), daemon=True)
         _looks[address].start()
-    _looks[address].join(2 * LOOK_SECONDS)
+    _looks[address].join(LOOK_SECONDS)
     if not _looks[address].is_alive():  # else it may hang for ever: another program that says nothing
         del _looks[address]
     return address in _stores

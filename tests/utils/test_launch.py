@@ -212,7 +212,7 @@ def test_torchrun_with_one_process_needs_no_group(monkeypatch):
 
 def test_torchrun_against_the_settings_is_refused(monkeypatch):
     set_torchrun(monkeypatch, 2)
-    with pytest.raises(ValueError, match=r"started 2 processes .* ask for 4.*NUM_SHARDS"):
+    with pytest.raises(ValueError, match=r"torchrun started 2 processes, .* ask for 4.*NUM_SHARDS"):
         launch(max, (3, 4), **SETTINGS | {"processes_per_shard": 4})
 
 
