@@ -23,7 +23,7 @@ from slowfast.benchmarking import command as benchmarking
 from slowfast.config import load_cfg
 from slowfast.config.sources import read_pairs
 from slowfast.submission import command as submission
-from slowfast.utils import stopping
+from slowfast.utils import launchers, stopping
 from slowfast.utils.stopping import Stopped
 
 COMMANDS = ("check", "doctor", "finetune")  # modules of slowfast.commands; the others stand here
@@ -174,8 +174,9 @@ def _add(commands, name: str, module: ModuleType) -> None:
 
 
 def _run(args: argparse.Namespace, opts: list[str]) -> int:
-    cfg, notes = _load(args, opts)
-    _launch(args, cfg, train_and_test, (cfg, notes))
+    given = _given(args, opts)
+    cfg, notes = _load(args, opts, given)
+    _launch(args, cfg, given, train_and_test, (cfg, notes))
     return 0
 
 
@@ -201,36 +202,51 @@ def _reproduce(args: argparse.Namespace, opts: list[str]) -> int:
         "MODEL.CLASS_NAMES_PATH": recipe_cfg.MODEL.CLASS_NAMES_PATH or published_names(args.cfg),
     }
     ours = [word for key, value in settings.items() if key not in given for word in (key, value)]
-    cfg, notes = _load(args, [*ours, *opts])
+    place = _given(args, opts)
+    cfg, notes = _load(args, [*ours, *opts], place)
     row, published = read_published(args.cfg, cfg.DATA.SPLIT)
     if "OUTPUT_DIR" not in given:
         output_dir = default_output_dir(recipe_cfg.OUTPUT_DIR, published)
-        cfg, notes = _load(args, ["OUTPUT_DIR", output_dir, *ours, *opts])
+        cfg, notes = _load(args, ["OUTPUT_DIR", output_dir, *ours, *opts], place)
     result_file = args.result_file or default_result_file(args.cfg, row, published)
     overrides = overridden(cfg, recipe_cfg, given)
     named = args.result_file is not None
-    word = _launch(args, cfg, reproduce_row, (cfg, notes, row, published, overrides, result_file, named))
+    row_args = (cfg, notes, row, published, overrides, result_file, named)
+    word = _launch(args, cfg, place, reproduce_row, row_args)
     if word is None and cfg.SHARD_ID == 0:  # the main process was another one
         word = read_verdict(cfg.OUTPUT_DIR)
     return int(word == "FAIL")
 
 
-def _load(args: argparse.Namespace, opts: list[str]) -> tuple[Any, list[str]]:
+def _given(args: argparse.Namespace, opts: list[str]) -> launchers.Given | None:
+    """The place that a launcher gave to this process; that of srun counts unless the command line names one itself."""
+    if args.shard_id is not None or args.num_shards is not None or "SHARD_ID" in opts[0::2]:
+        return launchers.torchrun(os.environ)
+    return launchers.torchrun(os.environ) or launchers.srun(os.environ)
+
+
+def _load(args: argparse.Namespace, opts: list[str], given: launchers.Given | None) -> tuple[Any, list[str]]:
     """The config of a run, and lines for the start of its log."""
     for key, value in (("NUM_SHARDS", args.num_shards), ("SHARD_ID", args.shard_id)):
         if value is not None:
             opts = [*opts, key, value]
     notes: list[str] = []
     cfg = load_cfg(args.cfg, opts, notes)
-    started = _sizes_under_torchrun(cfg)
+    started = launchers.settings(given, cfg.NUM_GPUS, cfg.NUM_SHARDS)
     if started:
-        notes = [f"torchrun started this process: {' '.join(started)}"]
+        notes = [f"{given.launcher} started this process: {' '.join(started)}"]
         cfg = load_cfg(args.cfg, [*opts, *started], notes)
-    _check_gpus(cfg.NUM_GPUS)
+    _check_gpus(cfg.NUM_GPUS, given)
     return cfg, notes
 
 
-def _launch(args: argparse.Namespace, cfg, function: Callable, function_args: tuple) -> Any:
+def _launch(
+    args: argparse.Namespace,
+    cfg,
+    given: launchers.Given | None,
+    function: Callable,
+    function_args: tuple,
+) -> Any:
     from slowfast.utils.launch import launch
 
     if stopping.asked() and cfg.NUM_SHARDS == 1 and os.environ.get("WORLD_SIZE", "1") == "1":
@@ -244,6 +260,7 @@ def _launch(args: argparse.Namespace, cfg, function: Callable, function_args: tu
         shard_id=cfg.SHARD_ID,
         init_method=args.init_method,
         backend=cfg.DIST_BACKEND,
+        given=given,
     )
 
 
@@ -300,26 +317,17 @@ def _stories(cfg) -> list[Callable]:
     return stories
 
 
-def _sizes_under_torchrun(cfg) -> list[str]:
-    """NUM_GPUS and NUM_SHARDS as torchrun has started processes, where the config leaves both at one process."""
-    if not all(name in os.environ for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")):
-        return []
-    world_size, local_size = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
-    if max(1, cfg.NUM_GPUS) * cfg.NUM_SHARDS > 1 or world_size == 1:
-        return []
-    if cfg.NUM_GPUS == 0:
-        return ["NUM_SHARDS", str(world_size)]
-    return ["NUM_GPUS", str(local_size), "NUM_SHARDS", str(world_size // local_size)]
+def _check_gpus(num_gpus: int, given: launchers.Given | None) -> None:
+    """Refuse before any process is started what could only fail in all of them.
 
-
-def _check_gpus(num_gpus: int) -> None:
-    """Refuse before any process is started what could only fail in all of them."""
+    Processes of a launcher may have been given a GPU each, the only one they see.
+    """
     if num_gpus == 0:
         return
     import torch
 
     found = torch.cuda.device_count()
-    if num_gpus > found:
+    if num_gpus > found and not (given and not given.per_machine and found == 1):
         enough = f"NUM_GPUS {found} to use what is there, or " if found else ""
         raise ValueError(
             f"NUM_GPUS is {num_gpus}, but this machine has {found} GPU(s) that torch can use: "

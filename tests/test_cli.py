@@ -113,6 +113,44 @@ def test_more_gpus_than_there_are_is_refused_with_the_fix(recipe, capsys, monkey
     )
 
 
+SRUN = {  # the second of two tasks on each of two machines
+    "SLURM_JOB_ID": "12", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+    "SLURM_STEP_NODELIST": "gpu[1-2]", "SLURM_PROCID": "1", "SLURM_LOCALID": "1",
+}  # fmt: skip
+
+
+@pytest.fixture
+def under_srun(monkeypatch):
+    for name, value in SRUN.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_tasks_of_srun_are_shards(recipe, launched, under_srun):
+    assert cli.main(["run", "--cfg", recipe]) == 0
+    cfg, notes = launched[0]["args"]
+    assert (cfg.NUM_GPUS, cfg.NUM_SHARDS) == (0, 4)
+    assert "srun started this process: NUM_GPUS 0 NUM_SHARDS 4" in notes
+    assert (launched[0]["given"].launcher, launched[0]["given"].rank) == ("srun", 1)
+
+
+@pytest.mark.parametrize(
+    "words", [("--shard_id", "0", "--num_shards", "2"), ("NUM_SHARDS", "2", "SHARD_ID", "0")]
+)
+def test_a_place_on_the_command_line_counts_before_that_of_srun(recipe, launched, under_srun, words):
+    """As tasks of `slowfast submit` and tools/submit.sbatch give it."""
+    assert cli.main(["run", "--cfg", recipe, *words]) == 0
+    assert launched[0]["given"] is None
+    assert (launched[0]["num_shards"], launched[0]["shard_id"]) == (2, 0)
+
+
+def test_tasks_may_see_a_gpu_each(recipe, launched, under_srun, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert cli.main(["run", "--cfg", recipe, "NUM_GPUS", "1"]) == 0
+    assert (launched[0]["processes_per_shard"], launched[0]["num_shards"]) == (2, 2)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert "this machine has 0 GPU(s)" in failed(capsys, "--cfg", recipe, "NUM_GPUS", "1")
+
+
 def test_debugging_keeps_the_traceback(recipe, monkeypatch):
     monkeypatch.setenv("SLOWFAST_DEBUG", "1")
     with pytest.raises(ValueError, match="unknown key"):

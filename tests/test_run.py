@@ -118,6 +118,35 @@ def test_a_signal_while_torch_is_loaded_ends_a_run_as_later_ones_do(trained, tmp
     assert [line for line in done.stderr.splitlines() if line.startswith("slowfast: stopped by SIGTERM ")]
 
 
+def test_tasks_of_srun_score_as_one_also_where_one_has_nothing_to_do(trained, debug_data, tmp_path):
+    """Three videos are two groups, of two videos and of one, so that the third process has none."""
+    folder, data = trained
+    lists = tmp_path / "lists"
+    shutil.copytree(debug_data, lists, ignore=shutil.ignore_patterns("clips"))
+    test = (lists / "test.csv").read_text().splitlines()
+    (lists / "test.csv").write_text("\n".join(test[:3]) + "\n")
+    words = [*data, "DATA.PATH_TO_DATA_DIR", lists, "TRAIN.ENABLE", "False",
+             "TEST.CHECKPOINT_FILE_PATH", folder / "best.pyth", "OUTPUT_DIR"]  # fmt: skip
+    place = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "3",
+             "SLURM_STEP_TASKS_PER_NODE": "3", "SLURM_STEP_NODELIST": "localhost"}  # fmt: skip
+    command = [sys.executable, ROOT / "tools" / "run_net.py", "--cfg", RECIPE, *words, tmp_path / "tasks"]
+    tasks = [
+        subprocess.Popen(
+            list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **place, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+        )
+        for rank in range(3)
+    ]  # fmt: skip
+    for done in map(finish, tasks):
+        assert done.returncode == 0, done.stderr
+    (one,) = run_net(*words, tmp_path / "alone")
+    assert one.returncode == 0, one.stderr
+    for name in ("predictions.csv", "scores.npz"):
+        assert (tmp_path / "tasks" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    assert "3 process(es), 3 of them here" in (tmp_path / "tasks" / "log.txt").read_text()
+    assert len((tmp_path / "tasks" / "predictions.csv").read_text().splitlines()) == 1 + 3
+
+
 def test_two_processes_train_together_and_validate_what_they_save(debug_data, tmp_path):
     lists = tmp_path / "lists"
     shutil.copytree(debug_data, lists, ignore=shutil.ignore_patterns("clips"))

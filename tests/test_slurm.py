@@ -263,3 +263,19 @@ def test_the_script_for_those_who_prefer_one_does_the_same(slurm, videos, tmp_pa
         assert cluster.state("slurm", number).words == "complete", (tmp_path / "log").read_text()
     assert "resuming" in (tmp_path / "told" / "log.txt").read_text()
     assert_equal_weights(tmp_path / "whole", tmp_path / "told")
+
+
+def test_tasks_of_plain_srun_find_their_places(slurm, videos, tmp_path):
+    """On two machines, one task on each or two on each, and in a shell of one task, where nothing is to be found."""
+    data = ("DATA.PATH_TO_DATA_DIR", videos, "DATA.PATH_PREFIX", videos, "NUM_THREADS", 1, *STEPS)
+    run = (sys.executable, ROOT / "tools" / "run_net.py", "--cfg", RECIPE, *data, "SOLVER.MAX_EPOCH", 1)
+    for tasks, words in ((1, ("-n1",)), (2, ("-N2", "--ntasks-per-node=1")), (4, ("-N2", "--ntasks-per-node=2"))):
+        folder = tmp_path / str(tasks)
+        sizes = ("TRAIN.BATCH_SIZE", 8 // tasks, "OUTPUT_DIR", folder)
+        command = list(map(str, ("srun", *words, *run, *sizes)))
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stderr
+        log = (folder / "log.txt").read_text()
+        assert f"{tasks} process(es), {max(1, tasks // 2)} of them here" in log
+        assert (f"srun started this process: NUM_GPUS 0 NUM_SHARDS {tasks}" in log) is (tasks > 1)
+        assert weights(folder)["norm.num_batches_tracked"] == 12  # 96 videos, 8 a step

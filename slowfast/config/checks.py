@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 from slowfast.config.sources import ConfigError
 
 PRECISIONS = ("auto", "bf16", "fp16", "off")
+NORM_TYPES = ("batchnorm", "sync_batchnorm")
 CHOICES = {
     "DIST_BACKEND": ("nccl", "gloo"),
     "TRAIN.MIXED_PRECISION": PRECISIONS,
@@ -362,6 +363,22 @@ def _recomputation(cfg: CfgNode) -> Iterator[str]:
         )
 
 
+def _batch_norm(cfg: CfgNode) -> Iterator[str]:
+    norm = cfg.BN.NORM_TYPE
+    if norm not in NORM_TYPES:
+        instead = {
+            "sub_batchnorm": "; for statistics of fewer clips lower TRAIN.BATCH_SIZE and raise ACCUMULATION_STEPS",
+            "sync_batchnorm_apex": "; apex is not needed, write sync_batchnorm",
+        }
+        allowed = ", ".join(map(repr, NORM_TYPES))
+        yield f"BN.NORM_TYPE is {norm!r}; allowed: {allowed}{instead.get(norm, '')}"
+    if norm == "sync_batchnorm" and cfg.MODEL.COMPILE:
+        yield (
+            "MODEL.COMPILE cannot compile the exchange between processes of BN.NORM_TYPE sync_batchnorm: write "
+            "MODEL.COMPILE False, or BN.NORM_TYPE batchnorm"
+        )
+
+
 def _light(cfg: CfgNode) -> Iterator[str]:
     """Lightweight models: rules for each block of stages 3 and 4, whose lists depend on the depth."""
     family = cfg.UNIFORMER
@@ -405,5 +422,6 @@ RULES = (
     _optimizer,
     _stages,
     _recomputation,
+    _batch_norm,
     _light,
 )

@@ -298,6 +298,10 @@ def _model(cfg: CfgNode) -> None:
 
     # --------------------------------------------------------------------------------------------------- BN
     cfg.BN = CfgNode()
+    # Whose batch gives the statistics in training: batchnorm, that of each process; sync_batchnorm, that of all
+    # processes joined (of all machines, whatever NUM_SYNC_DEVICES and GLOBAL_SYNC say), of one pass with
+    # TRAIN.ACCUMULATION_STEPS. The published UniFormers ignore this key. batchnorm | sync_batchnorm
+    cfg.BN.NORM_TYPE = "batchnorm"
     cfg.BN.WEIGHT_DECAY = 0.0  # of the parameters of batch normalisation
     cfg.BN.USE_PRECISE_STATS = False  # measure the statistics anew before a validation or checkpoint
     cfg.BN.NUM_BATCHES_PRECISE = 200  # training batches used for that

@@ -60,9 +60,8 @@ FOREIGN: tuple[tuple[str, Any, str], ...] = (
     ("SOLVER.GAMMA", ANY, ""),  # read by multigrid training alone
     ("SOLVER.STEP_SIZE", ANY, ""),  # never read in either tree, like the next
     ("SOLVER.WARMUP_FACTOR", ANY, ""),
-    ("BN.NORM_TYPE", ("batchnorm",), "batch normalisation other than the plain one"),
-    ("BN.GLOBAL_SYNC", _OFF, "synchronised batch normalisation"),
-    ("BN.NUM_SPLITS", ANY, ""),  # of sub_batchnorm, which NORM_TYPE refuses; the next likewise
+    ("BN.NUM_SPLITS", ANY, ""),  # of sub_batchnorm, which NORM_TYPE refuses
+    ("BN.GLOBAL_SYNC", ANY, ""),  # sync_batchnorm is always over all processes, so like the next
     ("BN.NUM_SYNC_DEVICES", ANY, ""),
     ("MODEL.ACT_CHECKPOINT", _OFF, "the activation checkpointing of MViT (see MODEL.USE_CHECKPOINT)"),
     ("MODEL.DETACH_FINAL_FC", _OFF, "training of the head alone"),

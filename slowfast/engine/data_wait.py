@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import math
+from logging import Logger
+
+from slowfast.utils import distributed, environment
 
 MUCH = 0.2  # share of an epoch spent waiting from which on there is something to say
 SMALL = 2000  # videos of a set that is likely to fit into memory
+
+
+def advise(
+    log: Logger, share: float, *, num_workers: int, cached: bool, num_videos: int, crop_size: int
+) -> None:
+    """Name in the log the one setting to change, if much of an epoch was spent waiting for data; see `advice`."""
+    most = environment.cap_workers(environment.num_cores(), distributed.processes_on_this_host())
+    workers = min(num_workers, most)
+    line = advice(
+        share, num_workers=workers, max_workers=most, cached=cached, num_videos=num_videos, crop_size=crop_size
+    )
+    if line:
+        log.warning(line)
 
 
 def advice(

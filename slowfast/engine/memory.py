@@ -1,7 +1,8 @@
 """How a training step is made to fit its memory: by blocks that are recomputed (slowfast.models.recomputation).
 
-Rank 0 counts and chooses, for the process that has the least memory, and tells all. The choice changes no value that
-is computed, so a run may go on with another one.
+All processes count, since a pass of the model may need them all (slowfast.models.sync_batch_norm); rank 0 chooses, for
+the one that has the least memory, and tells them. The choice changes no value that is computed, so a run may go on with
+another one.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ def choose(
         log.info("MODEL.CHECKPOINT auto: %s has no blocks to recompute", type(bare).__name__)
         return
     limit = min(distributed.all_gather_objects(_limit(bare, optimizer, device, wanted_gib)))
+    bare.train()
+    account = recomputation.account(bare, shape, dtype, device)
     found = None
     if distributed.is_main():
-        bare.train()
-        account = recomputation.account(bare, shape, dtype, device)
         fixed = _fixed(bare, optimizer, shape) + account.other
         counts = recomputation.choose(account.stages, fixed, limit)
         _report(log, account.stages, fixed, limit, counts)

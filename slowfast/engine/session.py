@@ -89,7 +89,7 @@ def open_session(
     threads = environment.limit_threads(num_threads, workers, processes)
     if num_threads == 0:
         threads = environment.limit_threads(min(distributed.all_gather_objects(threads)), workers, processes)
-    device = environment.resolve_device(num_gpus)
+    device = environment.resolve_device(num_gpus, processes)
     if device.type == "cpu":
         environment.keep_freed_memory()
     log.info(

@@ -9,7 +9,17 @@ import torch
 from torch import nn
 
 from slowfast.datasets.build import build_loaders, preprocessing, videos_per_step
-from slowfast.engine import data_wait, evaluator, monitor, precision, resuming, rollback, validation, weights
+from slowfast.engine import (
+    data_wait,
+    evaluator,
+    monitor,
+    precise_bn,
+    precision,
+    resuming,
+    rollback,
+    validation,
+    weights,
+)
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.alarms import Alarms
 from slowfast.engine.bad_videos import BadVideos, open_account
@@ -33,7 +43,7 @@ from slowfast.engine.step import TrainStep
 from slowfast.models import pretrained
 from slowfast.models.build import build_model
 from slowfast.models.layers import set_step_seed
-from slowfast.utils import checkpoint, distributed, environment, seeds
+from slowfast.utils import checkpoint, distributed, seeds
 
 CHECKPOINT_FORMAT = 1
 
@@ -102,12 +112,22 @@ def _epochs(
     """Train and validate from where ``progress`` stands to the end."""
     rate = partial(learning_rate, cfg)
     for epoch in range(progress.epoch + 1, cfg.SOLVER.MAX_EPOCH):
+        if in_vain := validation.in_vain(cfg.TRAIN.PATIENCE, cfg.TRAIN.EVAL_PERIOD, progress.epoch, progress.best):
+            session.log.info("training ends before epoch %d: %s", epoch + 1, in_vain)
+            break
         eval_due = _due(cfg.TRAIN.EVAL_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
         checkpoint_due = _due(cfg.TRAIN.CHECKPOINT_PERIOD, epoch, cfg.SOLVER.MAX_EPOCH)
         keep = checkpoint_due or cfg.TRAIN.SAVE_LATEST
         if progress.steps_in_epoch < len(loader):
             waited = _train_epoch(step, loader, epoch, progress, rate, board, bad_videos, alarms, saver)
-            _advise(cfg, session, waited, len(loader.dataset))
+            data_wait.advise(
+                session.log,
+                waited,
+                num_workers=cfg.DATA_LOADER.NUM_WORKERS,
+                cached=bool(cfg.DATA.CACHE_SHORT_SIDE),
+                num_videos=len(loader.dataset),
+                crop_size=cfg.DATA.TRAIN_CROP_SIZE,
+            )
             if cfg.BN.USE_PRECISE_STATS and (checkpoint_due or eval_due):
                 _precise_bn(cfg, model, loader, step, epoch)
             distributed.broadcast_buffers(model)  # what is validated is what is saved
@@ -225,21 +245,6 @@ def _train_epoch(
     step.guard.check(epoch, rate(epoch + 1.0))
     tell()
     return board.end_epoch()["data_wait"]
-
-
-def _advise(cfg, session: Session, waited: float, num_videos: int) -> None:
-    """Name in the log the one setting to change, if much of the epoch was spent waiting for data."""
-    max_workers = environment.cap_workers(environment.num_cores(), distributed.processes_on_this_host())
-    line = data_wait.advice(
-        waited,
-        num_workers=min(cfg.DATA_LOADER.NUM_WORKERS, max_workers),
-        max_workers=max_workers,
-        cached=bool(cfg.DATA.CACHE_SHORT_SIDE),
-        num_videos=num_videos,
-        crop_size=cfg.DATA.TRAIN_CROP_SIZE,
-    )
-    if line:
-        session.log.warning(line)
 
 
 def _start(
@@ -393,8 +398,7 @@ def _due(period: int, epoch: int, max_epoch: int) -> bool:
 
 
 def _precise_bn(cfg, model: nn.Module, loader, step: TrainStep, epoch: int) -> None:
-    """Batch-norm statistics anew, from augmented training batches of this process; see fvcore."""
-    from fvcore.nn.precise_bn import update_bn_stats  # here: importing fvcore.nn compiles things and warns
+    """Batch-norm statistics anew, from augmented training batches; see engine.precise_bn."""
 
     def inputs() -> Iterator[torch.Tensor]:
         for number, batch in enumerate(loader.epoch(epoch)):
@@ -402,8 +406,7 @@ def _precise_bn(cfg, model: nn.Module, loader, step: TrainStep, epoch: int) -> N
             set_step_seed(model, seed)
             yield step.prepare(batch.clips.to(step.device), batch.erase_boxes, batch.noise_seeds)
 
-    model.train()
-    update_bn_stats(model, inputs(), min(cfg.BN.NUM_BATCHES_PRECISE, len(loader)))
+    precise_bn.measure(model, inputs(), min(cfg.BN.NUM_BATCHES_PRECISE, len(loader)))
 
 
 def _validate(

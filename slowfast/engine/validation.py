@@ -44,3 +44,14 @@ def judge(
         "num_scored": len(labels),
         "num_total": len(dataset),
     }
+
+
+def in_vain(patience: int, period: int, epoch: int, best: dict) -> str:
+    """Why to train no more after ``epoch``, or "": the last ``patience`` validations, one each ``period`` epochs, were
+    no better than the best one. 0 is no such limit.
+    """
+    if not patience or not best or epoch - best["epoch"] < patience * period:
+        return ""
+    return (
+        f"{patience} validations in a row were no better than that after epoch {best['epoch'] + 1} (TRAIN.PATIENCE)"
+    )

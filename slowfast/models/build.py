@@ -9,6 +9,7 @@ from torch import nn
 
 from slowfast.models import uniformer, uniformer_light
 from slowfast.models.freezing import freeze
+from slowfast.models.sync_batch_norm import synchronise
 
 MODEL_REGISTRY = Registry("MODEL")
 MODEL_REGISTRY.__doc__ = """Models by name (MODEL.MODEL_NAME): callables that map a cfg to a module.
@@ -82,14 +83,16 @@ def _checkpoint(cfg: CfgNode) -> Sequence[int]:
 def build_model(cfg: CfgNode) -> nn.Module:
     """The model that MODEL.MODEL_NAME names, on the CPU, freshly initialised; no file is read.
 
-    What MODEL.FREEZE names is not trained. Raises ValueError for a name that is not registered, or a pattern that
-    matches nothing.
+    With BN.NORM_TYPE sync_batchnorm its batch norms are those of slowfast.models.sync_batch_norm. What MODEL.FREEZE
+    names is not trained. Raises ValueError for a name that is not registered, or a pattern that matches nothing.
     """
     name = cfg.MODEL.MODEL_NAME
     if name not in MODEL_REGISTRY:
         known = ", ".join(sorted(known for known, _ in MODEL_REGISTRY))
         raise ValueError(f"MODEL.MODEL_NAME {name!r} is not a model; known: {known}")
     model = MODEL_REGISTRY.get(name)(cfg)
+    if cfg.BN.NORM_TYPE == "sync_batchnorm":
+        model = synchronise(model)
     if cfg.MODEL.FREEZE:
         freeze(model, cfg.MODEL.FREEZE)
     return model

@@ -7,8 +7,12 @@ Every collective must be called by all ranks.
 from __future__ import annotations
 
 import os
+import re
 import socket
-from contextlib import AbstractContextManager, nullcontext
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,12 +22,24 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from slowfast.utils.logging import get_logger
+
 _REDUCE = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN}
 
 # A store outlives the group made from it: training and testing follow each other at one address, and a server
 # that closed in between would take the faster processes' next rendezvous down with it.
 _stores: dict[str, dist.Store] = {}
+_looks: dict[str, threading.Thread] = {}  # at addresses where such a server may be
 _processes_on_host = 1
+LOOK_SECONDS = 3.0  # for an answer of one address, where there are several
+NEWS_SECONDS = 60.0  # between lines on who is still missing
+# What errors of collectives say of a connection that has ended or is silent: gloo, NCCL, the store.
+_LOST = re.compile(
+    r"connection (closed|reset) by peer|broken pipe|connection was likely closed|failed to recv, got 0 bytes"
+    r"|remote process exited|timed out waiting|watchdog caught collective operation timeout|socket timeout"
+    r"|NCCL communicator was aborted",
+    re.IGNORECASE,
+)
 
 
 def host_store(init_method: str, timeout_seconds: float = 1800) -> str:
@@ -48,6 +64,62 @@ def host_store(init_method: str, timeout_seconds: float = 1800) -> str:
     return address
 
 
+def host_first(addresses: Sequence[str], name: str) -> str:
+    """Serve the rendezvous `name` at the first of these addresses whose port is free, and return it.
+
+    The log names ports that are taken. Raises OSError when all are.
+    """
+    tries = [*(address for address in addresses if address in _stores), *addresses]
+    for left, address in zip(reversed(range(len(tries))), tries, strict=True):
+        try:
+            host_store(address)
+        except OSError:
+            if not left:
+                raise
+            get_logger(__name__).warning("the port of %s is taken, another one is tried", address)
+        else:
+            _stores[address].set(name, "here")
+            return address
+    raise ValueError("there is no address to serve")
+
+
+def find_host(addresses: Sequence[str], name: str, timeout_seconds: float = 1800) -> str:
+    """The one of these addresses where rank 0 serves the rendezvous `name`; waits until it does.
+
+    Raises OSError when it is at none of them in time.
+    """
+    end = time.monotonic() + timeout_seconds
+    while True:
+        for address in sorted(addresses, key=_stores.__contains__, reverse=True):  # those known first
+            if _is_served(address, name):
+                return address
+        if time.monotonic() > end:
+            raise OSError(
+                f"process 0 is not found at {', '.join(addresses)} after {timeout_seconds:g} s: look at its output, "
+                "and whether its machine can be reached from this one under that name"
+            )
+
+
+def _is_served(address: str, name: str) -> bool:
+    """Whether the rendezvous of this name is there, which is then kept, and not nothing or somebody else's."""
+    if address in _stores:
+        return True
+    if address not in _looks:
+        _looks[address] = threading.Thread(target=_look, args=(address, name), daemon=True)
+        _looks[address].start()
+    _looks[address].join(LOOK_SECONDS)
+    if not _looks[address].is_alive():  # else it may hang for ever: another program that says nothing
+        del _looks[address]
+    return address in _stores
+
+
+def _look(address: str, name: str) -> None:
+    with suppress(RuntimeError):  # nobody there, or another program
+        store = dist.TCPStore(*_host_and_port(address), None, False, timedelta(seconds=LOOK_SECONDS))
+        if store.check([name]):
+            _stores[address] = store
+
+
 def init(
     backend: str,
     init_method: str,
@@ -61,11 +133,13 @@ def init(
     `init_method` is `tcp://HOST:PORT`, served by a process that called `host_store`, or
     `file:///PATH`. `round_name` sets apart groups that are formed one after the other at one
     address; all ranks give the same. With nccl, CPU tensors and objects travel over gloo. Raises ValueError
-    for another kind of address and OSError when the address cannot be reached in time.
+    for another kind of address and OSError when the address cannot be reached in time, or when processes
+    are missing by then, with their ranks; those that wait name them in the log from time to time.
     """
     global _processes_on_host
     timeout = timedelta(seconds=timeout_seconds)
     store = dist.PrefixStore(f"slowfast/{round_name}", _open_store(init_method, world_size, timeout))
+    hosts = _meet(store, world_size, rank, timeout_seconds)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if backend == "nccl" else backend,
         store=store,
@@ -73,9 +147,58 @@ def init(
         rank=rank,
         timeout=timeout,
     )
-    hosts: list[Any] = [None] * world_size
-    dist.all_gather_object(hosts, socket.gethostname())
-    _processes_on_host = hosts.count(socket.gethostname())
+    _processes_on_host = hosts.count(hosts[rank])
+
+
+def _meet(store: dist.Store, world_size: int, rank: int, timeout_seconds: float) -> list[str]:
+    """The names of the machines of all ranks, once the last one is here."""
+    store.set(f"host/{rank}", socket.gethostname())
+    end = time.monotonic() + timeout_seconds
+    missing = list(range(world_size))
+    while missing:
+        left = max(0.0, end - time.monotonic())
+        keys = [f"host/{other}" for other in missing]
+        try:
+            store.wait(keys, timedelta(seconds=min(left, NEWS_SECONDS) or 0.001))
+            missing = []
+        except dist.DistNetworkError as error:
+            raise OSError(
+                f"process 0 has ended before all {world_size} were there; its output says why ({_first_line(error)})"
+            ) from error
+        except RuntimeError:  # not in this time; stores differ in what they raise
+            missing = [other for other in missing if not store.check([f"host/{other}"])]
+            if missing and not left:
+                raise OSError(_tell_missing(store, missing, world_size, timeout_seconds)) from None
+            if missing and rank == min(set(range(world_size)) - set(missing)):
+                get_logger(__name__).warning("waiting for process(es) %s of %d", _listed(missing), world_size)
+    return [store.get(f"host/{other}").decode() for other in range(world_size)]
+
+
+def _tell_missing(store: dist.Store, missing: Sequence[int], world_size: int, seconds: float) -> str:
+    here = [other for other in range(world_size) if other not in missing]
+    hosts: dict[str, list[int]] = {}
+    for other in here:
+        hosts.setdefault(store.get(f"host/{other}").decode(), []).append(other)
+    return (
+        f"{len(missing)} of {world_size} processes have not come within {seconds:g} s: {_listed(missing)} (ranks, from "
+        f"0). Here are {'; '.join(f'{_listed(ranks)} on {host}' for host, ranks in hosts.items())}. Look at the output "
+        "of the missing ones: whether they were started, with the same number of processes and the same address"
+    )
+
+
+def _listed(ranks: Sequence[int]) -> str:
+    return ", ".join(map(str, ranks))
+
+
+def lost_contact(error: Exception) -> ConnectionError | None:
+    """In plain words, an error by which a collective says that another process is gone or silent; else None."""
+    if not isinstance(error, RuntimeError) or not _LOST.search(str(error)) or world_size() == 1:
+        return None
+    return ConnectionError(
+        f"process {rank()} of {world_size()} has lost another process of the run, which has ended or does not answer; "
+        f"that one's output, or the log of its machine, says why. What was saved is sound: the same command goes on "
+        f"from it ({_first_line(error)})"
+    )
 
 
 def shutdown() -> None:
@@ -190,7 +313,9 @@ def broadcast_object(obj: Any) -> Any:
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     """The model with gradients averaged over the ranks; the model itself in one process.
 
-    Every parameter must take part in the loss of every step (no search for unused ones).
+    Every parameter must take part in the loss of every step (no search for unused ones). The graph is not declared
+    static: blocks are recomputed in the non-reentrant way, whose gradients arrive once each without that, and a static
+    graph exchanges nothing of use in a first step that accumulates (`local_gradients`).
     """
     if world_size() == 1:
         return model

@@ -69,15 +69,16 @@ def cap_workers(asked: int, processes_on_host: int) -> int:
     return min(asked, max(1, num_cores() // processes_on_host - 1))
 
 
-def resolve_device(num_gpus: int) -> torch.device:
+def resolve_device(num_gpus: int, processes_on_host: int = 1) -> torch.device:
     """The device of this process: the CPU for 0, else its CUDA device (chosen by `launch`).
 
-    Raises ValueError when more GPUs are asked for than there are.
+    Raises ValueError when more GPUs are asked for than there are. Of several processes here each may have been given
+    one, the only one it sees.
     """
     if num_gpus == 0:
         return torch.device("cpu")
     available = torch.cuda.device_count()
-    if num_gpus > available:
+    if num_gpus > available and not (available == 1 and processes_on_host == num_gpus):
         fix = f"write NUM_GPUS {available}" if available else "write NUM_GPUS 0 to run on the CPU"
         raise ValueError(f"NUM_GPUS is {num_gpus}, but {available} CUDA devices can be used here; {fix}")
     return torch.device("cuda", torch.cuda.current_device())

@@ -1,8 +1,10 @@
-"""Starting the processes of a run: here, shard by shard by hand, or through torchrun."""
+"""Starting the processes of a run: here, shard by shard by hand, or through torchrun or srun."""
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import multiprocessing
 import os
 import signal
 import sys
@@ -13,16 +15,16 @@ from multiprocessing import connection
 from typing import Any
 
 import torch
-from torch import multiprocessing
+from torch import multiprocessing as torch_multiprocessing
 
-from slowfast.utils import distributed, stopping
+from slowfast.utils import distributed, launchers, stopping
 
-_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 # Errors whose message says all there is to say; the most specific first.
-_PLAIN_ERRORS = (FileNotFoundError, PermissionError, OSError, ValueError, FloatingPointError)
+_PLAIN_ERRORS = (FileNotFoundError, PermissionError, ConnectionError, OSError, ValueError, FloatingPointError)
 _STOPPED = "stopped"
 LOOK_SECONDS = 0.5  # between looks at whether the processes of a shard were asked to stop
 GRACE_SECONDS = 10.0  # for the others, once one of them has failed
+_PR_SET_PDEATHSIG = 1  # of Linux' prctl.h
 _rounds = itertools.count()
 _local_rank = 0
 
@@ -54,63 +56,77 @@ def launch(
     shard_id: int,
     init_method: str,
     backend: str,
+    given: launchers.Given | None = None,
 ) -> Any:
     """Run `function(*args)` in max(1, processes_per_shard) x num_shards processes, which form a group.
 
-    Processes that torchrun started are used as they are. Otherwise this call starts the ones of shard
+    Processes that a launcher has started are used as they are: those of torchrun, and with `given` those of srun.
+    Otherwise, and where srun has started one for each machine, this call starts the ones of shard
     `shard_id`: one runs right here, more are spawned (`function` must then be importable, `args` picklable)
     and share a free port unless there are several shards, which meet at `init_method`. `processes_per_shard`
-    0 means one process without a GPU. Launches may follow each other at one address.
+    0 means one process without a GPU, which talks gloo whatever the backend. Launches may follow each other at one
+    address.
 
     Returns what rank 0's function returned if it ran in this process, else None. An error of a spawned
     process is raised here with its rank: as it was where its message is for people (ValueError, OSError,
-    FloatingPointError, stopping.Stopped), as RuntimeError with its traceback otherwise. Raises ValueError for
+    FloatingPointError, stopping.Stopped), as RuntimeError with its traceback otherwise. Where another process of the
+    group has ended or does not answer, it is a ConnectionError. Raises ValueError for
     sizes that contradict each other. Signals ask the function to stop (see stopping.heeded); those that reach this
     process alone are handed on to the processes it has spawned.
     """
     if not 0 <= shard_id < num_shards:
         raise ValueError(f"shard_id is {shard_id}; with num_shards {num_shards} it is 0 to {num_shards - 1}")
-    world_size = max(1, processes_per_shard) * num_shards
+    processes = max(1, processes_per_shard)
+    use_cuda = processes_per_shard > 0 and torch.cuda.is_available()
     place = _Place(
-        rank=shard_id * max(1, processes_per_shard),
+        rank=shard_id * processes,
         local_rank=0,
-        world_size=world_size,
+        world_size=processes * num_shards,
         init_method=init_method,
-        backend=backend,
+        backend=backend if use_cuda else "gloo",
         round_name=str(next(_rounds)),
-        use_cuda=processes_per_shard > 0 and torch.cuda.is_available(),
+        use_cuda=use_cuda,
     )
-    if all(name in os.environ for name in _TORCHRUN):
-        return _run(_torchrun_place(place), function, args)
-    if processes_per_shard > 1:
-        return _spawn(place, processes_per_shard, num_shards, function, args)
-    if num_shards > 1 and shard_id == 0:
+    given = given or launchers.torchrun(os.environ)
+    if given and not given.per_machine:
+        return _run(_given_place(place, given), function, args)
+    if given:
+        place = replace(place, init_method=_meeting(given))
+    elif num_shards > 1 and shard_id == 0:
         _serve(init_method)
+    elif num_shards == 1 and processes > 1:
+        place = replace(place, init_method=distributed.host_store("tcp://127.0.0.1:0"))
+    if processes > 1:
+        return _spawn(place, processes, function, args)
     return _run(place, function, args)
 
 
-def _torchrun_place(place: _Place) -> _Place:
-    """The place that torchrun gave this process. A world of 1 asked for means that nothing was asked for."""
-    rank, world_size, local = (int(os.environ[name]) for name in _TORCHRUN[:3])
-    if place.world_size not in (1, world_size):
+def _given_place(place: _Place, given: launchers.Given) -> _Place:
+    """The place that a launcher gave this process. A world of 1 asked for means that nothing was asked for."""
+    if place.world_size not in (1, given.world_size):
         raise ValueError(
-            f"torchrun started {world_size} processes (WORLD_SIZE), but the settings ask for "
+            f"{given.launcher} started {given.world_size} processes, but the settings ask for "
             f"{place.world_size}; set NUM_GPUS to the processes of a machine and NUM_SHARDS to the number of "
             f"machines, or leave both at 1"
         )
-    address = f"tcp://{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-    # The agent of torchrun usually serves the address itself, and goes on doing so after a restart.
-    if world_size > 1 and rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        address = distributed.host_store(address)
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return replace(
         place,
-        rank=rank,
-        local_rank=local,
-        world_size=world_size,
-        init_method=address,
-        round_name=f"{attempt}.{place.round_name}",
+        rank=given.rank,
+        local_rank=given.local_rank,
+        world_size=given.world_size,
+        init_method=_meeting(given),
+        round_name=f"{given.attempt}.{place.round_name}",
     )
+
+
+def _meeting(given: launchers.Given) -> str:
+    """The address where processes of a launcher meet, served by rank 0 unless the launcher does so itself."""
+    if given.served or given.world_size == 1:
+        return given.addresses[0]
+    name = f"{given.launcher} {given.attempt}"
+    if given.rank == 0:
+        return distributed.host_first(given.addresses, name)
+    return distributed.find_host(given.addresses, name) if len(given.addresses) > 1 else given.addresses[0]
 
 
 def _run(
@@ -133,28 +149,32 @@ def _run(
         distributed.barrier()  # not after an error: the others may never come
         distributed.shutdown()  # not after an error either: with NCCL it would wait for them
     except Exception as error:
-        on_error(error)
+        lost = distributed.lost_contact(error)
+        on_error(lost or error)
+        if lost:
+            raise lost from error
         raise
     finally:
         _local_rank = 0
     return result if place.rank == 0 else None
 
 
-def _spawn(place: _Place, processes: int, num_shards: int, function: Callable[..., Any], args: tuple) -> None:
+def _spawn(place: _Place, processes: int, function: Callable[..., Any], args: tuple) -> None:
     """Start the processes of this shard and wait for them."""
-    if num_shards == 1:
-        place = replace(place, init_method=distributed.host_store("tcp://127.0.0.1:0"))
-    elif place.rank == 0:
-        _serve(place.init_method)
     errors = multiprocessing.get_context("spawn").SimpleQueue()
-    context = multiprocessing.spawn(_child, (place, errors, function, args), nprocs=processes, join=False)
+    context = torch_multiprocessing.spawn(
+        _child, (place, errors, function, args), nprocs=processes, join=False
+    )
     codes: dict[int, int | None] = {}
     with stopping.heeded():
         try:
             codes = dict(enumerate(_wait(context.processes), start=place.rank))
             while not context.join(grace_period=GRACE_SECONDS):
                 pass
-        except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as failure:
+        except (
+            torch_multiprocessing.ProcessRaisedException,
+            torch_multiprocessing.ProcessExitedException,
+        ) as failure:
             reports = []
             while not errors.empty():
                 reports.append(errors.get())
@@ -179,6 +199,7 @@ def _wait(processes: Sequence[Any]) -> list[int | None]:
 
 def _child(index: int, place: _Place, errors: Any, function: Callable[..., Any], args: tuple) -> None:
     """Body of a spawned process."""
+    _end_with_parent()
     place = replace(place, rank=place.rank + index, local_rank=index)
 
     def report(error: Exception) -> None:
@@ -192,6 +213,17 @@ def _child(index: int, place: _Place, errors: Any, function: Callable[..., Any],
         _run(place, function, args, report)
     except stopping.Stopped as stopped:
         sys.exit(stopped.status)
+
+
+def _end_with_parent() -> None:
+    """Let the system kill this process once its parent is gone, however that ended; where it can, which is Linux.
+
+    Not SIGTERM, after which it would go on to save: by then another run may be at work in the same folder.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != multiprocessing.parent_process().pid:  # it had ended before
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _error_of_children(codes: dict[int, int | None], reports: list[tuple], failure: Exception) -> Exception:

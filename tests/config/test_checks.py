@@ -112,6 +112,13 @@ STEPS = ("SOLVER.LR_POLICY", "steps_with_relative_lrs")
             "CHECKPOINT_GB is -1.0; it must be 0 or more",
         ),
         (("MODEL.CHECKPOINT", "some"), "MODEL.CHECKPOINT is 'some'; allowed: '', 'none', 'list', 'auto'"),
+        (("BN.NORM_TYPE", "layernorm"), "'layernorm'; allowed: 'batchnorm', 'sync_batchnorm'$"),
+        (("BN.NORM_TYPE", "sub_batchnorm"), "'sync_batchnorm'; for statistics of fewer clips lower TRAIN"),
+        (("BN.NORM_TYPE", "sync_batchnorm_apex"), "apex is not needed, write sync_batchnorm"),
+        (
+            ("BN.NORM_TYPE", "sync_batchnorm", "MODEL.COMPILE", "True"),
+            "MODEL.COMPILE cannot compile .* write MODEL.COMPILE False, or BN.NORM_TYPE batchnorm",
+        ),
         (("UNIFORMER.DEPTH", "[1, 2, 3]"), "UNIFORMER.DEPTH is .* four numbers"),
         (("UNIFORMER.MLP_RATIO", "[4, 4]"), "four of them"),
         ((*RULED, "UNIFORMER.SPLIT", "True"), "SPLIT True is not for MODEL.MODEL_NAME Uniformer_light_fp32"),

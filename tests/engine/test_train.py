@@ -264,7 +264,7 @@ def test_checkpoints_and_validation_are_due_as_published(golden_json):
         assert [epoch for epoch in range(last) if _due(periods[key], epoch, last)] == periods[name]
 
 
-def test_precise_bn_runs_through_fvcore(debug_cfg):
+def test_precise_statistics_take_the_place_of_running_ones(debug_cfg):
     options = (
         "BN.USE_PRECISE_STATS",
         "True",
@@ -518,3 +518,15 @@ def test_a_light_model_trains_resumes_and_tests_and_is_not_taken_for_the_other_f
         train(debug_cfg("TRAIN.RESUME", "", "TRAIN.AUTO_RESUME", "False", "TRAIN.INIT", result["checkpoint"]))
     with pytest.raises(ValueError, match="looks like a UniFormer .*; the model is a lightweight UniFormer"):
         run_test(debug_cfg(*light, "TEST.CHECKPOINT_FILE_PATH", plain))
+
+
+def test_training_ends_when_validations_bring_nothing_better_also_when_given_again(debug_cfg, caplog):
+    """With a rate of almost nothing, every validation is as good as the first."""
+    options = ("SOLVER.MAX_EPOCH", "9", "TRAIN.PATIENCE", "2", "SOLVER.BASE_LR", "1e-12")
+    rates = ("SOLVER.WARMUP_START_LR", "1e-13", "SOLVER.COSINE_END_LR", "1e-13", "TEST.ENABLE", "False")
+    cfg = debug_cfg(*options, *rates, "TRAIN.AUTO_RESUME", "True", "BN.USE_PRECISE_STATS", "False")
+    outcome = train(cfg)
+    assert outcome["epochs"] == outcome["best"]["epoch"] + 3 < 9
+    assert "2 validations in a row were no better than that after epoch" in caplog.text
+    again = train(cfg)
+    assert again["epochs"] == outcome["epochs"] and again["steps"] == outcome["steps"]

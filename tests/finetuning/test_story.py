@@ -44,7 +44,7 @@ def test_class_folders_become_lists_and_a_recipe_of_a_small_model(class_folders,
     assert (tmp_path / "out" / "lists" / "train.csv").exists()
     assert cfg.MODEL.NUM_CLASSES == 3 and cfg.TRAIN.DATASET == "kinetics_sparse" and not cfg.TRAIN.INIT
     assert cfg.DATA.TRAIN_CROP_SIZE == 48 and cfg.SOLVER.LAYER_DECAY == 1 and cfg.TEST.TEST_BEST
-    assert cfg.OUTPUT_DIR == str(tmp_path / "out") and cfg.UNIFORMER.PRETRAIN_NAME == ""
+    assert cfg.OUTPUT_DIR == str(tmp_path / "out") and not cfg.UNIFORMER.PRETRAIN_NAME
     for part in ("data: ", "model: a small UniFormer", "clips: 16 frames", "steps: ", "measured: about"):
         assert part in said
 

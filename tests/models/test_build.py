@@ -38,6 +38,7 @@ def config(**changes: object) -> SimpleNamespace:
         "MODEL_NAME": "Uniformer",
         "NUM_CLASSES": 400,
         "USE_CHECKPOINT": False,
+        "FREEZE": [],
         "CHECKPOINT_NUM": [0, 0, 4, 0],
         "CHECKPOINT": "",
     }
@@ -46,6 +47,7 @@ def config(**changes: object) -> SimpleNamespace:
     return SimpleNamespace(
         MODEL=SimpleNamespace(**model),
         UNIFORMER=SimpleNamespace(**family),
+        BN=SimpleNamespace(NORM_TYPE="batchnorm"),
         DATA=SimpleNamespace(INPUT_CHANNEL_NUM=[3], TRAIN_CROP_SIZE=224, NUM_FRAMES=8),
     )
 

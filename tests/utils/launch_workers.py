@@ -3,13 +3,14 @@
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
 
 import torch
 
-from slowfast.utils import distributed
+from slowfast.utils import distributed, launchers
 from slowfast.utils.launch import launch, local_rank
 
 
@@ -63,20 +64,36 @@ def fail(rank: int, kind: str) -> None:
     distributed.barrier()
 
 
+def hold(port: str) -> None:
+    """Connect to a port of this machine and wait; the connection ends with the process."""
+    with socket.create_connection(("127.0.0.1", int(port))) as connection:
+        connection.sendall(b"here")
+        connection.recv(1)
+
+
 def main(folder: str, num_shards: str, shard_id: str, init_method: str) -> None:
     """Two launches in a row at one address, as training and testing do."""
     for word in ("train", "test"):
-        result = launch(
-            collect,
-            (folder, word),
-            processes_per_shard=0,
-            num_shards=int(num_shards),
-            shard_id=int(shard_id),
-            init_method=init_method,
-            backend="gloo",
-        )
-        print("returned", result)
+        print("returned", start(collect, (folder, word), num_shards, shard_id, init_method))
+
+
+def start(function, args: tuple, num_shards: str, shard_id: str, init_method: str, processes: str = "0"):
+    return launch(
+        function,
+        args,
+        processes_per_shard=int(processes),
+        num_shards=int(num_shards),
+        shard_id=int(shard_id),
+        init_method=init_method,
+        backend="nccl",  # which means gloo, for these are processes without a GPU
+        given=launchers.srun(os.environ),
+    )
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1] == "fail":
+        start(fail, (1, "killed"), *sys.argv[2:])
+    elif sys.argv[1] == "hold":
+        start(hold, (sys.argv[2],), "1", "0", "", "2")
+    else:
+        main(*sys.argv[1:])

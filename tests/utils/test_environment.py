@@ -54,6 +54,14 @@ def test_more_gpus_than_there_are(monkeypatch, available, fix):
         environment.resolve_device(8)
 
 
+def test_processes_here_may_see_a_gpu_each(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert environment.resolve_device(8, processes_on_host=8) == torch.device("cuda", 0)
+    with pytest.raises(ValueError, match="write NUM_GPUS 1"):
+        environment.resolve_device(8, processes_on_host=1)
+
+
 def test_facts_fit_into_json():
     facts = json.loads(json.dumps(environment.facts()))
     assert facts["versions"]["torch"] in (torch.__version__, torch.__version__.split("+")[0])

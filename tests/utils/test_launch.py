@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from slowfast.utils import stopping
+from slowfast.utils import launchers, stopping
 from slowfast.utils.launch import _error_of_children, launch, local_rank
 
 HERE = Path(__file__).parent
@@ -55,8 +55,8 @@ def check_two_ranks(folder: Path, word: str, local_ranks: tuple[int, int]) -> No
         assert seen == {**EXPECTED, **own, "gathered": [[], [0]] if rank == 0 else None}
 
 
-def start(arguments: list, folder: Path) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+def start(arguments: list, folder: Path, **more: str) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path), **more}
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         cwd=folder,
@@ -137,6 +137,62 @@ def test_processes_of_torchrun_are_used(tmp_path):
         check_two_ranks(tmp_path, word, (0, 1))
 
 
+def place_of_srun(rank: int, per_node: str) -> dict[str, str]:
+    """What srun tells one of two tasks, which are on this machine whatever it says."""
+    return {
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_STEP_ID": "0",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_TASKS_PER_NODE": per_node,
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_PROCID": str(rank),
+        "SLURM_LOCALID": str(rank if per_node == "2" else 0),
+    }
+
+
+@pytest.mark.parametrize("per_node", ["2", "1(x2)"], ids=["of one machine", "one a machine"])
+def test_tasks_of_srun_are_used_also_where_the_port_is_taken(tmp_path, per_node):
+    places = [place_of_srun(rank, per_node) for rank in (0, 1)]
+    first, second = launchers.srun(places[0]).addresses[:2]
+    with socket.socket() as other:  # another program, which accepts and says nothing
+        other.bind(("", int(first.rpartition(":")[2])))
+        other.listen()
+        shards = [(1, 0), (1, 0)] if per_node == "2" else [(2, 0), (2, 1)]  # as the command line asks for
+        tasks = [
+            start([HERE / "launch_workers.py", tmp_path, *shard, "tcp://localhost:1"], tmp_path, **place)
+            for shard, place in zip(shards, places, strict=True)
+        ]
+        printed = [task.communicate(timeout=120)[0] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], printed
+    assert f"the port of {first} is taken, another one is tried" in printed[0] and second not in printed[0]
+    for word in ("train", "test"):
+        check_two_ranks(tmp_path, word, (0, 1) if per_node == "2" else (0, 0))
+
+
+def test_the_end_of_another_process_is_told_in_plain_words(tmp_path, free_address):
+    script = HERE / "launch_workers.py"
+    shards = [start([script, "fail", 2, shard, free_address], tmp_path) for shard in (0, 1)]
+    printed = [shard.communicate(timeout=120)[0] for shard in shards]
+    assert [shard.returncode for shard in shards] == [1, -signal.SIGKILL], printed
+    last = printed[0].strip().splitlines()[-1].removeprefix("[rank0]: ")
+    assert last.startswith("ConnectionError: process 0 of 2 has lost another process of the run")
+    assert "the same command goes on" in last
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell of a parent's end")
+def test_spawned_processes_end_with_the_one_that_started_them(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(120)
+        parent = start([HERE / "launch_workers.py", "hold", server.getsockname()[1]], tmp_path)
+        children = [server.accept()[0] for _ in range(2)]
+        for child in children:
+            child.settimeout(120)
+            assert child.recv(4) == b"here"
+        parent.kill()
+        assert [child.recv(1) for child in children] == [b"", b""]  # closed by the system
+        parent.communicate(timeout=120)
+
+
 def set_torchrun(monkeypatch, world_size: int) -> None:
     names = {
         "RANK": 0,
@@ -156,7 +212,7 @@ def test_torchrun_with_one_process_needs_no_group(monkeypatch):
 
 def test_torchrun_against_the_settings_is_refused(monkeypatch):
     set_torchrun(monkeypatch, 2)
-    with pytest.raises(ValueError, match=r"started 2 processes .* ask for 4.*NUM_SHARDS"):
+    with pytest.raises(ValueError, match=r"torchrun started 2 processes, .* ask for 4.*NUM_SHARDS"):
         launch(max, (3, 4), **SETTINGS | {"processes_per_shard": 4})
 
 
