@@ -75,7 +75,7 @@ class Life:
 
     ``status`` is the exit status, None if it did not end in time; ``resumed`` the step that it went on after and
     ``done`` the last step that was done, both None if it did not come so far; ``left_behind`` the number of processes
-    that had to be killed after it; ``events`` what its processes told; ``said`` what it printed.
+    that had to be killed after it; ``events`` what its processes told, and ``said`` what they printed.
     """
 
     status: int | None
@@ -105,10 +105,10 @@ class Hit:
 
     @property
     def fault(self) -> str:
-        name = signal.Signals(self.signum).name
         if self.kind == FULL_DISK:
             return FULL_DISK
-        return f"{name} of {self.victim}" + (f", {SLOW_DISK}" if self.kind == SLOW_DISK else "")
+        told = f"{signal.Signals(self.signum).name} of {self.victim}"
+        return f"{told}, {SLOW_DISK}" if self.kind == SLOW_DISK else told
 
 
 @dataclass
@@ -218,11 +218,11 @@ class Draws:
         phase, kind = self._take("round", ROUND)
         while missing and phase not in missing:
             phase, kind = self._take("round", ROUND)
-        pairs = [(signum, victim) for signum in SIGNALS for victim in VICTIMS[phase]]
-        signum, victim = self._take(phase, pairs)
+        pairs = [(int(signum), victim) for signum in SIGNALS for victim in VICTIMS[phase]]
+        signum, victim = (0, "") if kind == FULL_DISK else self._take(phase, pairs)
         rank = 0 if phase == "saving" else self._rng.randrange(len(RANKS))
-        number = self._rng.randrange(MOST_PASSES[phase])
-        return Fault(phase, number, self._rng.randint(1, self._lines[phase]), kind, int(signum), victim, rank)
+        number, line = self._rng.randrange(MOST_PASSES[phase]), self._rng.randint(1, self._lines[phase])
+        return Fault(phase, number, line, kind, signum, victim, rank)
 
     def _take(self, name: str, cards: Sequence):
         deck = self._decks[name]
@@ -237,9 +237,9 @@ class Draws:
 # ----------------------------------------------------------------------------------------------------------
 def most_lost(kind: str, signum: int, victim: str) -> int:
     """How many steps a fault may cost, by what the settings promise."""
-    if victim == WORKER and kind == KILL:
-        return 0
-    return CHECKPOINT_STEPS if kind == FULL_DISK or signum == signal.SIGKILL else 0
+    if kind == FULL_DISK:
+        return CHECKPOINT_STEPS
+    return CHECKPOINT_STEPS if signum == signal.SIGKILL and victim != WORKER else 0
 
 
 def allowed_statuses(kind: str, signum: int, victim: str) -> set[int]:
@@ -302,6 +302,12 @@ def live(folder: Path, words: Sequence[str], fault: Fault | None) -> Life:
     return Life(status, resumed, done, left_behind, events, (folder / "said.txt").read_text(errors="replace"))
 
 
+def _expect_an_end(life: Life) -> None:
+    """Raises RuntimeError for a run that ended otherwise than by itself though nothing happened to it."""
+    if life.status != 0:
+        raise RuntimeError(f"without a fault the run ends with status {life.status}:\n{life.said[-3000:]}")
+
+
 def members(group: int) -> list[int]:
     """Ids of the processes of a group that have not ended."""
     found = []
@@ -360,10 +366,6 @@ class Campaign:
             life = self._live(output_dir, fault)
             status, lives = life.status, lives + 1
             before = self._take_in(fault, life, output_dir, before)
-            if status is None:
-                raise RuntimeError(f"a life of the run did not end; its folder is {self._life_folder()}")
-            if fault is None and status != 0:
-                raise RuntimeError(f"without a fault the run ends with status {status}:\n{life.said[-3000:]}")
         compared, differences = compare_ends(output_dir, self._reference)
         hits = sum(hit.training == self._trainings for hit in self.hits)
         self.ends.append(End(self._trainings, hits, lives, compared, differences))
@@ -374,6 +376,7 @@ class Campaign:
         step = checkpoint.load(newest)["global_step"] if newest else 0
         struck = next((event for event in life.events if event["event"] == "fault"), None)
         if struck is None:
+            _expect_an_end(life)
             return step
         lost = 0 if life.done is None else life.done - step
         found = problems(fault, life, step, lost)
@@ -390,8 +393,7 @@ class Campaign:
     def _undisturbed(self) -> dict[str, int]:
         """Run it without faults, and keep the state after each step; the lines that a pass through a phase executes."""
         life = self._live(self._reference, None, keep_all=True)
-        if life.status != 0:
-            raise RuntimeError(f"the undisturbed run ends with status {life.status}:\n{life.said[-3000:]}")
+        _expect_an_end(life)
         lines = defaultdict(list)
         for event in life.events:
             if event["event"] == "lines":
@@ -453,13 +455,9 @@ def row(number: int, hit: Hit) -> str:
 
 
 def phases_table(hits: Sequence[Hit]) -> str:
-    kinds = {
-        "SIGKILL": lambda hit: hit.kind != FULL_DISK and hit.signum == signal.SIGKILL,
-        "SIGTERM": lambda hit: hit.kind != FULL_DISK and hit.signum == signal.SIGTERM,
-        "SIGUSR1": lambda hit: hit.kind != FULL_DISK and hit.signum == signal.SIGUSR1,
-        "slow disk among them": lambda hit: hit.kind == SLOW_DISK,
-        FULL_DISK: lambda hit: hit.kind == FULL_DISK,
-    }
+    kinds = {number.name: lambda hit, number=number: hit.signum == number for number in sorted(set(SIGNALS))}
+    kinds |= {f"{SLOW_DISK} among them": lambda hit: hit.kind == SLOW_DISK}
+    kinds |= {FULL_DISK: lambda hit: hit.kind == FULL_DISK}
     lines = [
         f"| phase | hits | {' | '.join(kinds)} | lost steps, most | in all |",
         "| --- | --- |" + " --- |" * (len(kinds) + 2),

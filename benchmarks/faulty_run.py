@@ -58,7 +58,7 @@ class Fault:
     ``number``-th time in its life, counted from 0, before line number ``line`` of those that it executes there, counted
     from 1; at the end of the phase if it executes fewer. ``kind`` is KILL: the signal ``signum`` to ``victim``;
     SLOW_DISK: writing takes long from then on, and the signal comes during the next fsync; or FULL_DISK: from then on
-    nothing can be written any more, without a signal.
+    nothing can be written any more; then ``signum`` is 0 and ``victim`` "".
     """
 
     phase: str
