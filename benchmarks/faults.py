@@ -6,7 +6,7 @@ Trains the debug recipe on made-up videos in two processes on the CPU, each with
 steps, a checkpoint every four steps, a validation after each epoch. A fault ends it, the same command goes on with it,
 the next fault comes, until it has ended by itself; then the next training begins, until there were enough faults. A
 fault is SIGKILL, SIGTERM or SIGUSR1 of the parent, a rank or a loader worker; a disk that is full from some moment on;
-or a disk so slow that the signal comes during its fsync. Each comes before a line of the package drawn from those that
+or a disk so slow that the signal comes during its fsync. Each comes before a line of the package, drawn from all that
 one of five phases executes: start-up, a step, saving, validation, or the reading of a video in a worker
 (faulty_run.py tells how). The draws follow from the seed; where a signal to another process finds that one does not.
 
@@ -27,7 +27,6 @@ import json
 import os
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -48,7 +47,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINT_STEPS = 4
 SETTINGS = {
     "TRAIN.BATCH_SIZE": 4, "TEST.BATCH_SIZE": 2, "LOG_PERIOD": 2, "SOLVER.MAX_EPOCH": 3, "TEST.ENABLE": False,
-    "TRAIN.KEEP_CHECKPOINTS": 2, "NUM_THREADS": 1,
+    "TRAIN.KEEP_CHECKPOINTS": 2, "NUM_THREADS": 1, "LOG_MODEL_INFO": False,
 }  # fmt: skip
 TRAIN_VIDEOS = 20
 TIMES = {"dt", "dt_data", "dt_net", "data_wait", "eta", "time_diff", "gpu_mem", "RAM"}
@@ -193,9 +192,12 @@ def records(folder: Path) -> list[dict]:
 def compare_ends(folder: Path, reference: Path) -> tuple[int, list[str]]:
     """Two runs that ended: their checkpoints, their metrics line by line, and that no temporary file is left."""
     compared, found = compare_checkpoints(folder, reference)
-    ends = [checkpoint.newest(run / checkpoint.FOLDER) for run in (folder, reference)]
-    if ends[0] is None or ends[0].name != ends[1].name:
-        found.append(f"newest checkpoint: {ends[0] and ends[0].name}, not {ends[1].name}")
+    last, expected = (
+        max((path.name for path in run.rglob("checkpoint_epoch_*")), default="none")
+        for run in (folder, reference)
+    )
+    if last != expected:
+        found.append(f"last checkpoint: {last}, not {expected}")
     count, names = compare(records(folder), records(reference))
     found += [f"metrics.jsonl: {name}" for name in names]
     litter = sorted(path.name for path in folder.rglob(".*"))
@@ -206,12 +208,16 @@ def compare_ends(folder: Path, reference: Path) -> tuple[int, list[str]]:
 # Drawing faults
 # ----------------------------------------------------------------------------------------------------------
 class Draws:
-    """Faults without end, of every kind about as often as of any other. ``lines`` are those that a phase executes."""
+    """Faults without end, of every kind about as often as of any other, before lines that it has learnt of."""
 
-    def __init__(self, seed: int, lines: dict[str, int]) -> None:
+    def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
-        self._lines = lines
+        self._times: dict[str, Counter[str]] = defaultdict(Counter)
         self._decks: dict[str, list] = defaultdict(list)
+
+    def learn(self, phase: str, times: dict[str, int]) -> None:
+        """A pass through a phase has executed these lines so often."""
+        self._times[phase] |= Counter(times)
 
     def next(self, missing: Sequence[str] = ()) -> Fault:
         """The next fault; if any phases are missing hits, one in these."""
@@ -221,8 +227,9 @@ class Draws:
         pairs = [(int(signum), victim) for signum in SIGNALS for victim in VICTIMS[phase]]
         signum, victim = (0, "") if kind == FULL_DISK else self._take(phase, pairs)
         rank = 0 if phase == "saving" else self._rng.randrange(len(RANKS))
-        number, line = self._rng.randrange(MOST_PASSES[phase]), self._rng.randint(1, self._lines[phase])
-        return Fault(phase, number, line, kind, signum, victim, rank)
+        number, place = self._rng.randrange(MOST_PASSES[phase]), self._rng.choice(sorted(self._times[phase]))
+        time = self._rng.randint(1, self._times[phase][place])
+        return Fault(phase, number, place, time, kind, signum, victim, rank)
 
     def _take(self, name: str, cards: Sequence):
         deck = self._decks[name]
@@ -342,7 +349,8 @@ class Campaign:
         self.hits: list[Hit] = []
         self.ends: list[End] = []
         self._write_data()
-        self._draws = Draws(seed, self._undisturbed())
+        self._draws = Draws(seed)
+        _expect_an_end(self._live(self._reference, None, keep_all=True))
 
     def run(self, faults: int, per_phase: int) -> None:
         """So many faults, and more until each phase has been hit ``per_phase`` times, in a bounded number of lives."""
@@ -390,16 +398,6 @@ class Campaign:
         print(row(len(self.hits), hit), file=sys.stderr, flush=True)
         return step
 
-    def _undisturbed(self) -> dict[str, int]:
-        """Run it without faults, and keep the state after each step; the lines that a pass through a phase executes."""
-        life = self._live(self._reference, None, keep_all=True)
-        _expect_an_end(life)
-        lines = defaultdict(list)
-        for event in life.events:
-            if event["event"] == "lines":
-                lines[event["phase"]].append(event["lines"])
-        return {phase: round(statistics.median(lines[phase])) for phase in PHASES}
-
     def _live(self, output_dir: Path, fault: Fault | None, keep_all: bool = False) -> Life:
         self._lives += 1
         settings = SETTINGS | {
@@ -408,7 +406,11 @@ class Campaign:
             "DATA.PATH_PREFIX": self._folder / "data",
             "TRAIN.CHECKPOINT_STEPS": 1 if keep_all else CHECKPOINT_STEPS,
         }
-        return live(self._life_folder(), [str(word) for pair in settings.items() for word in pair], fault)
+        life = live(self._life_folder(), [str(word) for pair in settings.items() for word in pair], fault)
+        for event in life.events:
+            if event["event"] == "lines":
+                self._draws.learn(event["phase"], event["times"])
+        return life
 
     def _life_folder(self) -> Path:
         return self._folder / "lives" / f"{self._lives:03d}"
@@ -455,7 +457,9 @@ def row(number: int, hit: Hit) -> str:
 
 
 def phases_table(hits: Sequence[Hit]) -> str:
-    kinds = {number.name: lambda hit, number=number: hit.signum == number for number in sorted(set(SIGNALS))}
+    kinds = {
+        number.name: lambda hit, number=number: hit.signum == number for number in dict.fromkeys(SIGNALS)
+    }
     kinds |= {f"{SLOW_DISK} among them": lambda hit: hit.kind == SLOW_DISK}
     kinds |= {FULL_DISK: lambda hit: hit.kind == FULL_DISK}
     lines = [

@@ -7,8 +7,7 @@ were done, and events.jsonl what happened. KEY VALUE pairs change the debug reci
 ``slowfast run``.
 
 The package knows nothing of this. Functions of it are wrapped here, to know which phase a process is in; inside a phase
-the interpreter's own trace counts the lines of the package that are executed, and the fault comes before a line of a
-drawn number. So it may come anywhere between two lines, and the report says between which.
+the interpreter's own trace follows the lines of the package that are executed, and the fault comes before a drawn one.
 """
 
 from __future__ import annotations
@@ -41,6 +40,7 @@ from slowfast.utils import checkpoint, distributed, stopping
 from slowfast.utils.launch import launch
 
 RECIPE = Path(__file__).resolve().parents[1] / "configs" / "debug" / "uniformer_debug.yaml"
+WORKER_OF = "SLOWFAST_FAULTY_RUN"  # in the environment of workers: folder, rank and output folder of theirs
 PACKAGE = os.path.dirname(slowfast.__file__) + os.sep
 NUM_RANKS = 2
 PHASES = ("start-up", "step", "saving", "validation", "data worker")
@@ -55,15 +55,16 @@ class Fault:
     """What is to happen, and when.
 
     The process in the phase is that of rank ``rank``, or its worker; the fault comes when it is in ``phase`` for the
-    ``number``-th time in its life, counted from 0, before line number ``line`` of those that it executes there, counted
-    from 1; at the end of the phase if it executes fewer. ``kind`` is KILL: the signal ``signum`` to ``victim``;
+    ``number``-th time in its life, counted from 0, before it executes the line ``place``, as file:line of the package,
+    for the ``time``-th time there, counted from 1; at the end of the phase if it does not. ``kind`` is KILL: the signal ``signum`` to ``victim``;
     SLOW_DISK: writing takes long from then on, and the signal comes during the next fsync; or FULL_DISK: from then on
     nothing can be written any more; then ``signum`` is 0 and ``victim`` "".
     """
 
     phase: str
     number: int
-    line: int
+    place: str
+    time: int
     kind: str
     signum: int
     victim: str
@@ -115,21 +116,21 @@ class Journal:
 
 
 class LineTrace:
-    """From `begin` to `end`, counts the lines of the package that this thread executes; ``act`` comes before one.
+    """From `begin` to `end`, counts how often this thread executes which lines of the package; may act before one.
 
-    ``act`` is told where that is, as file:line. With ``line`` 0 lines are only counted.
+    ``act`` is told where, before the line ``place`` for the ``time``-th time, or else at the end; never without a place.
     """
 
-    def __init__(self, line: int, act: Callable[[str], None]) -> None:
-        self.seen = 0
-        self._line, self._act = line, act
+    def __init__(self, place: str, time: int, act: Callable[[str], None]) -> None:
+        self.times: Counter[str] = Counter()
+        self._place, self._time, self._act = place, time, act
 
     def begin(self) -> None:
         sys.settrace(self._on_call)
 
     def end(self) -> None:
         sys.settrace(None)
-        if self.seen < self._line:
+        if self.times[self._place] < self._time:
             self._act("its end")
 
     def _on_call(self, frame, event: str, arg):
@@ -137,20 +138,26 @@ class LineTrace:
 
     def _on_line(self, frame, event: str, arg):
         if event == "line":
-            self.seen += 1
-            if self.seen == self._line:
-                self._act(f"{os.path.relpath(frame.f_code.co_filename, PACKAGE)}:{frame.f_lineno}")
+            place = f"{frame.f_code.co_filename[len(PACKAGE) :]}:{frame.f_lineno}"
+            self.times[place] += 1
+            if place == self._place and self.times[place] == self._time:
+                self._act(place)
         return self._on_line
 
 
 class Stage:
-    """The phases of one rank, and of its worker, which is a fork and so has a copy; without a fault, lines are told."""
+    """The phases of one rank, or of its worker. Rank 0 tells the lines of its start-up; undisturbed, of all phases."""
 
-    def __init__(self, fault: Fault | None, journal: Journal, rank: int, output_dir: Path) -> None:
-        self._fault, self._journal, self._rank = fault, journal, rank
-        self._output_dir = output_dir
+    def __init__(self, folder: Path, rank: int, output_dir: Path) -> None:
+        planned = json.loads((folder / "fault.json").read_text())
+        self._fault = planned and Fault(**planned)
+        self._journal, self._rank, self._output_dir = Journal(folder), rank, output_dir
         self._passes: Counter[str] = Counter()
         self._start_up: LineTrace | None = None
+
+    @property
+    def is_undisturbed(self) -> bool:
+        return self._fault is None
 
     def begin_start_up(self) -> None:
         self._start_up = self._enter("start-up")
@@ -171,21 +178,21 @@ class Stage:
     def _enter(self, name: str) -> LineTrace | None:
         number = self._passes[name]
         self._passes[name] += 1
-        if self._fault is None:
-            trace = LineTrace(0, self._strike)
-        elif (name, number, self._rank) == (self._fault.phase, self._fault.number, self._fault.rank):
-            trace = LineTrace(self._fault.line, self._strike)
+        fault = self._fault
+        if fault and (name, number, self._rank) == (fault.phase, fault.number, fault.rank):
+            trace = LineTrace(fault.place, fault.time, self._strike)
+        elif self._rank == 0 and (self.is_undisturbed or name == "start-up"):
+            trace = LineTrace("", 0, self._strike)
         else:
             return None
         trace.begin()
         return trace
 
     def _leave(self, name: str, trace: LineTrace | None) -> None:
-        if trace is None:
-            return
-        trace.end()
-        if self._fault is None:
-            self._journal.tell(event="lines", phase=name, lines=trace.seen)
+        if trace is not None:
+            trace.end()
+            if self._rank == 0:
+                self._journal.tell(event="lines", phase=name, times=trace.times)
 
     def _strike(self, where: str) -> None:
         fault = self._fault
@@ -286,12 +293,11 @@ def _soon(is_so: Callable[[], object]) -> bool:
     return True
 
 
-def wrap(stage: Stage, journal: Journal) -> None:
-    """Have this process, and the workers that it forks, say which phase they are in and how many steps are done."""
+def wrap_rank(stage: Stage, journal: Journal) -> None:
+    """Have this process, a rank, say which phase it is in, and rank 0 how many steps are done."""
     in_phase(stage, "saving", Saver, "_save")
     in_phase(stage, "validation", story, "_validate")
     in_phase(stage, "step", TrainStep, "__call__")
-    in_phase(stage, "data worker", VideoDataset, "__getitem__")
     before(story, "_train_epoch", lambda *args: stage.end_start_up())
     before(story, "_validate", lambda *args: stage.end_start_up())
     if distributed.is_main():
@@ -309,8 +315,6 @@ def in_phase(stage: Stage, phase: str, owner, name: str) -> None:
 
     @wraps(original)
     def wrapped(*args, **kwargs):
-        if (phase == "data worker") != (get_worker_info() is not None):
-            return original(*args, **kwargs)
         with stage.phase(phase):
             return original(*args, **kwargs)
 
@@ -343,13 +347,13 @@ def after(owner, name: str, call: Callable) -> None:
 def one_rank(folder: str, words: list[str]) -> None:
     """What one of the two processes does; without a fault to come, no checkpoint is deleted, to compare with."""
     journal, rank = Journal(Path(folder)), distributed.rank()
-    planned = json.loads((journal.folder / "fault.json").read_text())
     cfg = load_cfg(RECIPE, words)
-    stage = Stage(planned and Fault(**planned), journal, rank, Path(cfg.OUTPUT_DIR))
+    os.environ[WORKER_OF] = json.dumps([folder, rank, cfg.OUTPUT_DIR])
+    stage = Stage(journal.folder, rank, Path(cfg.OUTPUT_DIR))
     journal.write_pid(RANKS[rank])
-    if planned is None:
+    if stage.is_undisturbed:
         checkpoint.prune = lambda *args, **kwargs: []
-    wrap(stage, journal)
+    wrap_rank(stage, journal)
     stage.begin_start_up()
     cli.train_and_test(cfg)
 
@@ -365,6 +369,10 @@ def main(folder: str, words: list[str]) -> int:
 
     return cli.exit_status("faulty_run", run)
 
+
+if __name__ == "__mp_main__" and WORKER_OF in os.environ:  # in a worker, which a rank has spawned
+    _folder, _rank, _output_dir = json.loads(os.environ[WORKER_OF])
+    in_phase(Stage(Path(_folder), _rank, Path(_output_dir)), "data worker", VideoDataset, "__getitem__")
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -155,7 +155,7 @@ def test_an_end_with_less_or_with_litter_is_none(faults, tmp_path):
     checkpoint.save(last, checkpoint.epoch_path(reference, 2))
     (run / "checkpoints" / ".best.pyth.17.tmp").write_text("half a che")
     assert faults.compare_ends(run, reference)[1] == [
-        "newest checkpoint: checkpoint_epoch_00001.pyth, not checkpoint_epoch_00002.pyth",
+        "last checkpoint: checkpoint_epoch_00001.pyth, not checkpoint_epoch_00002.pyth",
         "left behind: .best.pyth.17.tmp",
     ]
 
@@ -163,27 +163,41 @@ def test_an_end_with_less_or_with_litter_is_none(faults, tmp_path):
 # ----------------------------------------------------------------------------------------------------------
 # Drawing
 # ----------------------------------------------------------------------------------------------------------
-LINES = {"start-up": 900, "step": 300, "saving": 200, "validation": 100, "data worker": 50}
+@pytest.fixture
+def draws(faults):
+    """A function from a seed to draws that know of two lines in each phase."""
+
+    def make(seed: int):
+        draws = faults.Draws(seed)
+        for phase in faults.PHASES:
+            draws.learn(phase, {"a.py:1": 1, "b.py:2": 3})
+            draws.learn(phase, {"b.py:2": 2})
+        return draws
+
+    return make
 
 
-def test_draws_follow_from_the_seed_and_come_by_everything(faults):
-    draws, again, other = (faults.Draws(seed, LINES) for seed in (3, 3, 4))
-    drawn = [draws.next() for _ in range(48)]
+def test_draws_follow_from_the_seed_and_come_by_everything(faults, draws):
+    one, again, other = (draws(seed) for seed in (3, 3, 4))
+    drawn = [one.next() for _ in range(48)]
     assert drawn == [again.next() for _ in range(48)]
     assert drawn != [other.next() for _ in range(48)]
     # four rounds, in each of which all phases come twice, and saving four times
-    assert Counter(fault.phase for fault in drawn) == dict.fromkeys(LINES, 8) | {"saving": 16}
+    assert Counter(fault.phase for fault in drawn) == dict.fromkeys(faults.PHASES, 8) | {"saving": 16}
     assert Counter(fault.kind for fault in drawn) == {"kill": 40, "full disk": 4, "slow disk": 4}
     assert {fault.signum for fault in drawn} == {0, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1}
     assert {fault.victim for fault in drawn} == {"", "parent", "rank 0", "rank 1", "worker"}
-    assert all(1 <= fault.line <= LINES[fault.phase] for fault in drawn)
+    assert {(fault.place, fault.time) for fault in drawn} == {
+        ("a.py:1", 1),
+        *(("b.py:2", n) for n in (1, 2, 3)),
+    }
     assert not any(fault.victim == "worker" for fault in drawn if fault.phase == "start-up")
     assert not any(fault.rank for fault in drawn if fault.phase == "saving")
 
 
-def test_missing_phases_are_drawn_alone(faults):
-    draws = faults.Draws(0, LINES)
-    assert {draws.next(["validation", "start-up"]).phase for _ in range(12)} == {"validation", "start-up"}
+def test_missing_phases_are_drawn_alone(draws):
+    some = draws(0)
+    assert {some.next(["validation", "start-up"]).phase for _ in range(12)} == {"validation", "start-up"}
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -215,12 +229,12 @@ def life_of(faults, status: int | None, said: str = "", left_behind: int = 0):
     ],
 )  # fmt: skip
 def test_what_is_not_as_promised_is_told(faults, kind, signum, victim, status, lost, found):
-    fault = faults.Fault("step", 0, 1, kind, signum, victim, 0)
+    fault = faults.Fault("step", 0, "a.py:1", 1, kind, signum, victim, 0)
     assert faults.problems(fault, life_of(faults, status), step=4, lost=lost) == found
 
 
 def test_a_full_disk_is_to_be_named_with_the_step_to_go_on_after(faults):
-    fault = faults.Fault("saving", 0, 1, faults.FULL_DISK, 0, "", 0)
+    fault = faults.Fault("saving", 0, "a.py:1", 1, faults.FULL_DISK, 0, "", 0)
     good = "cannot write a.pyth: No space left on device; .... The same command goes on after step 4, saved before"
     assert faults.problems(fault, life_of(faults, 2, good), step=4, lost=4) == []
     assert faults.problems(fault, life_of(faults, 2, good), step=0, lost=4) == [
@@ -232,7 +246,7 @@ def test_a_full_disk_is_to_be_named_with_the_step_to_go_on_after(faults):
 
 
 def test_processes_that_stay_are_told(faults):
-    fault = faults.Fault("step", 0, 1, faults.KILL, signal.SIGKILL, "parent", 0)
+    fault = faults.Fault("step", 0, "a.py:1", 1, faults.KILL, signal.SIGKILL, "parent", 0)
     assert faults.problems(fault, life_of(faults, -9, left_behind=2), 4, 0) == ["2 processes left behind"]
 
 
