@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import signal
@@ -23,6 +24,7 @@ _PLAIN_ERRORS = (FileNotFoundError, PermissionError, OSError, ValueError, Floati
 _STOPPED = "stopped"
 LOOK_SECONDS = 0.5  # between looks at whether the processes of a shard were asked to stop
 GRACE_SECONDS = 10.0  # for the others, once one of them has failed
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 _rounds = itertools.count()
 _local_rank = 0
 
@@ -180,6 +182,7 @@ def _wait(processes: Sequence[Any]) -> list[int | None]:
 def _child(index: int, place: _Place, errors: Any, function: Callable[..., Any], args: tuple) -> None:
     """Body of a spawned process."""
     place = replace(place, rank=place.rank + index, local_rank=index)
+    _stop_without_parent()
 
     def report(error: Exception) -> None:
         if isinstance(error, stopping.Stopped):
@@ -192,6 +195,15 @@ def _child(index: int, place: _Place, errors: Any, function: Callable[..., Any],
         _run(place, function, args, report)
     except stopping.Stopped as stopped:
         sys.exit(stopped.status)
+
+
+def _stop_without_parent() -> None:
+    """Have the system ask this process to stop once its parent is gone, where it can (Linux).
+
+    torch has it send SIGINT, once for each thread that the parent had; the second one would end a save in its midst.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def _error_of_children(codes: dict[int, int | None], reports: list[tuple], failure: Exception) -> Exception:

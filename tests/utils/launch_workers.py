@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from slowfast.utils import distributed
+from slowfast.utils import distributed, stopping
 from slowfast.utils.launch import launch, local_rank
 
 
@@ -63,6 +63,16 @@ def fail(rank: int, kind: str) -> None:
     distributed.barrier()
 
 
+def outlive() -> None:
+    """Say that this rank is there, and how it is asked to stop."""
+    os.write(1, b"ready\n")  # at once and in one piece, since two processes write there
+    for _ in range(6000):
+        if stopping.asked():
+            break
+        time.sleep(0.01)
+    os.write(1, b"asked by %d\n" % stopping.asked())
+
+
 def main(folder: str, num_shards: str, shard_id: str, init_method: str) -> None:
     """Two launches in a row at one address, as training and testing do."""
     for word in ("train", "test"):
@@ -79,4 +89,8 @@ def main(folder: str, num_shards: str, shard_id: str, init_method: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:] == ["outlive"]:
+        place = {"num_shards": 1, "shard_id": 0, "init_method": "", "backend": "gloo"}
+        launch(outlive, processes_per_shard=2, **place)
+    else:
+        main(*sys.argv[1:])

@@ -117,6 +117,16 @@ def test_what_is_raised_after_processes_that_a_signal_stopped():
         assert "killed by SIGKILL" in str(_error_of_children({0: -signal.SIGKILL}, [], Exception()))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody hears of the end of a parent")
+def test_ranks_whose_parent_was_killed_are_asked_to_stop_and_not_interrupted(tmp_path):
+    """The system says so once for each thread of the parent, and a second SIGINT leaves at once."""
+    job = start([HERE / "launch_workers.py", "outlive"], tmp_path)
+    assert [job.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
+    job.kill()
+    printed = job.communicate(timeout=120)[0]  # until the last of them has ended
+    assert printed.count(f"asked by {int(signal.SIGTERM)}\n") == 2, printed
+
+
 def test_two_shards_meet_twice_at_one_address(tmp_path, free_address):
     script = HERE / "launch_workers.py"
     shards = [start([script, tmp_path, 2, shard, free_address], tmp_path) for shard in (1, 0)]
