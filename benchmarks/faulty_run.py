@@ -56,9 +56,9 @@ class Fault:
 
     The process in the phase is that of rank ``rank``, or its worker; the fault comes when it is in ``phase`` for the
     ``number``-th time in its life, counted from 0, before it executes the line ``place``, as file:line of the package,
-    for the ``time``-th time there, counted from 1; at the end of the phase if it does not. ``kind`` is KILL: the signal ``signum`` to ``victim``;
-    SLOW_DISK: writing takes long from then on, and the signal comes during the next fsync; or FULL_DISK: from then on
-    nothing can be written any more; then ``signum`` is 0 and ``victim`` "".
+    for the ``time``-th time there, counted from 1; at the end of the phase if it does not. ``kind`` is KILL: the
+    signal ``signum`` to ``victim``; SLOW_DISK: writing takes long from then on, and the signal comes during the next
+    fsync; or FULL_DISK: from then on nothing can be written any more; then ``signum`` is 0 and ``victim`` "".
     """
 
     phase: str
@@ -118,7 +118,7 @@ class Journal:
 class LineTrace:
     """From `begin` to `end`, counts how often this thread executes which lines of the package; may act before one.
 
-    ``act`` is told where, before the line ``place`` for the ``time``-th time, or else at the end; never without a place.
+    ``act`` is told where, before the line ``place`` for the ``time``-th time, or else at the end; never with time 0.
     """
 
     def __init__(self, place: str, time: int, act: Callable[[str], None]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from slowfast.utils import atomic
 from slowfast.utils.atomic import replace_file
 from slowfast.utils.logging import get_logger
 
@@ -117,8 +118,7 @@ def prune(folder: str | os.PathLike, keep: int, spare: Path | None = None) -> li
 def sweep(output_dir: str | os.PathLike) -> None:
     """Delete what saves of an earlier process that was killed have left behind."""
     for folder in (Path(output_dir), Path(output_dir) / FOLDER):
-        for path in folder.glob(".*.pyth.*.tmp"):
-            path.unlink(missing_ok=True)
+        atomic.sweep(folder / "*.pyth")
 
 
 def as_plain(value: Any, name: str = "payload") -> Any:
