@@ -12,7 +12,7 @@ import torch
 from slowfast.engine.metrics_file import Position
 from slowfast.engine.monitor import Recorder
 from slowfast.utils import distributed, environment, logging
-from slowfast.utils.atomic import replace_file
+from slowfast.utils.atomic import replace_file, sweep
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Session:
     def keep_config(self, text: str) -> None:
         """Write config.yaml, once the start has gone well: a start that is refused leaves the old one."""
         if self.is_main:
+            sweep(self.output_dir / "config.yaml")
             with replace_file(self.output_dir / "config.yaml") as file:
                 file.write(text.encode())
 
@@ -62,6 +63,8 @@ class Session:
         """
         folder = None if tensorboard_dir is None else self.output_dir / tensorboard_dir
         path = self.output_dir / "metrics.jsonl"
+        if self.is_main and position is not None:
+            sweep(path)
         return Recorder(path, folder, is_main=self.is_main, position=position, is_test=is_test)
 
 

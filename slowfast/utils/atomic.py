@@ -34,6 +34,16 @@ def replace_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def sweep(path: str | os.PathLike) -> None:
+    """Delete the hidden files that `replace_file` left for `path`, or all paths of a pattern, in processes now killed.
+
+    To be called where one process alone writes these files.
+    """
+    path = Path(path)
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        left.unlink(missing_ok=True)
+
+
 def _named(error: OSError, path: Path) -> OSError:
     """The same kind of error, with a message that names the file and says that nothing was lost."""
     kept = "the file that was there before is unchanged" if path.exists() else "nothing was left behind"

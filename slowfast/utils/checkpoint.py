@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from slowfast.utils import atomic
 from slowfast.utils.atomic import replace_file
 from slowfast.utils.logging import get_logger
 
@@ -58,8 +59,8 @@ def save(payload: dict[str, Any], path: str | os.PathLike) -> None:
         hashed = _Hashed(file)
         try:
             torch.save(plain, hashed)
-        except RuntimeError as error:  # torch turns a failed write (disk full) into this
-            raise OSError(f"the data could not be written, the disk may be full ({error})") from error
+        except RuntimeError as error:  # torch turns what ended a write, a full disk or Ctrl-C, into this
+            raise hashed.ended_by or error from error
         _seal(file, hashed.digest.hexdigest())
 
 
@@ -135,8 +136,7 @@ def prune(folder: str | os.PathLike, keep: int, spare: Path | None = None) -> li
 def sweep(output_dir: str | os.PathLike) -> None:
     """Delete what saves of an earlier process that was killed have left behind."""
     for folder in (Path(output_dir), Path(output_dir) / FOLDER):
-        for path in folder.glob(".*.pyth.*.tmp"):
-            path.unlink(missing_ok=True)
+        atomic.sweep(folder / "*.pyth")
 
 
 def as_plain(value: Any, name: str = "payload") -> Any:
@@ -211,16 +211,21 @@ def _path_manager() -> Any:
 
 
 class _Hashed:
-    """A file for torch to write to, with the digest of what it wrote."""
+    """A file for torch to write to, with the digest of what it wrote, and what a write raised, if one did."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.digest = hashlib.sha256()
+        self.ended_by: BaseException | None = None
         self.flush = file.flush
         self._write = file.write
 
     def write(self, data: memoryview) -> int:
-        self.digest.update(data)
-        return self._write(data)
+        try:
+            self.digest.update(data)
+            return self._write(data)
+        except BaseException as error:
+            self.ended_by = error
+            raise
 
 
 def _seal(file: BinaryIO, digest: str) -> None:

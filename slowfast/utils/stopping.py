@@ -12,10 +12,12 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 AGAIN_STATUS = 75  # EX_TEMPFAIL of sysexits.h: run the same command again and it goes on; launchers requeue on it
 INTERRUPTED_STATUS = 130  # as shells count Ctrl-C: a person wanted it, nobody should start it again
+LOOK_SECONDS = 2.0  # between looks of a helper at whether its parent is there
 
 _asked_by: list[int] = []
 
@@ -101,22 +103,25 @@ def asked() -> int:
 
 
 def leave_to_parent() -> None:
-    """From now on SIGNALS do not end this process, a helper, but for a SIGTERM that its parent sends.
+    """From now on SIGNALS do not end this process, a helper, but for a SIGTERM of its parent, and the parent's end.
 
     To be called in a process of `multiprocessing`, before it starts threads. Where the system cannot tell senders
     (not Linux), SIGTERM keeps its effect. One of the parent is lost only if one of somebody else has come within the
-    same instant.
+    same instant. The parent may have ended already: torch, too, has workers look for that, but takes whoever has
+    inherited them by the time they have started for the parent.
     """
     for number in set(SIGNALS) - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):
+    if hasattr(signal, "sigtimedwait"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_obey, args=(multiprocessing.parent_process().pid,), daemon=True).start()
+        threading.Thread(target=_obey, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
-def _obey(parent: int) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
+def _obey(parent: BaseProcess) -> None:
+    while parent.is_alive():
+        heard = signal.sigtimedwait({signal.SIGTERM}, LOOK_SECONDS)
+        if heard and heard.si_pid == parent.pid:
+            break
     os._exit(0)
 
 

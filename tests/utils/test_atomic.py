@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from slowfast.utils.atomic import replace_file
+from slowfast.utils.atomic import replace_file, sweep
 
 
 def names(folder):
@@ -62,3 +62,13 @@ def test_folder_in_the_way_is_said(tmp_path):
     with pytest.raises(OSError, match="cannot write .*folder/file"):
         with replace_file(tmp_path / "folder" / "file"):
             pass
+
+
+def test_only_what_killed_processes_left_of_a_file_is_swept(tmp_path):
+    kept = ["a.txt", ".a.txt", ".b.txt.17.tmp", "a.txt.17.tmp"]
+    for name in (*kept, ".a.txt.17.tmp", ".a.txt.18.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    sweep(tmp_path / "a.txt")
+    assert names(tmp_path) == sorted(kept)
+    sweep(tmp_path / "*.txt")
+    assert names(tmp_path) == sorted(set(kept) - {".b.txt.17.tmp"})

@@ -135,11 +135,26 @@ def test_disk_full_while_writing_keeps_the_old_file(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(OSError, match="cannot write .*c.pyth: .* unchanged"):
+        with pytest.raises(OSError, match="cannot write .*c.pyth: File too large; .* unchanged"):
             checkpoint.save(payload(2, size=1_000_000), path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["c.pyth"]
+
+
+def test_ctrl_c_in_the_midst_of_a_save_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
+    class Interrupted:
+        def update(self, data):
+            raise KeyboardInterrupt
+
+    path = tmp_path / "c.pyth"
+    checkpoint.save(payload(1), path)
+    before = path.read_bytes()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(checkpoint.hashlib, "sha256", Interrupted)
+        checkpoint.save(payload(2), path)
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == ["c.pyth"]
 

@@ -117,6 +117,7 @@ def test_what_is_raised_after_processes_that_a_signal_stopped():
         assert "killed by SIGKILL" in str(_error_of_children({0: -signal.SIGKILL}, [], Exception()))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody hears of the end of a parent")
 def test_two_shards_meet_twice_at_one_address(tmp_path, free_address):
     script = HERE / "launch_workers.py"
     shards = [start([script, tmp_path, 2, shard, free_address], tmp_path) for shard in (1, 0)]

@@ -123,6 +123,33 @@ def test_a_helper_ends_by_a_signal_of_its_parent_alone(start_method):
     assert process.exitcode == 0
 
 
+def late_helper(pipe) -> None:
+    pipe.recv()
+    helper(pipe)
+
+
+def leave_a_helper(start_method: str, pipe) -> None:
+    multiprocessing.get_context(start_method).Process(target=late_helper, args=(pipe,)).start()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigtimedwait"), reason="helpers do not watch their parent here")
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_helper_ends_whose_parent_has_gone_before_it_began(start_method, monkeypatch):
+    monkeypatch.setattr(stopping, "LOOK_SECONDS", 0.01)
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    parent = context.Process(target=leave_a_helper, args=(start_method, theirs))
+    parent.start()
+    theirs.close()
+    parent.join()
+    assert parent.exitcode == -signal.SIGKILL
+    ours.send("begin")
+    with pytest.raises((EOFError, ConnectionResetError)):  # the helper held the other end
+        while ours.poll(60):
+            ours.recv()
+
+
 def await_no_pending_signal(pid: int) -> None:
     """Two of a kind that wait together reach a process as one: wait until it has taken those sent so far."""
     for _ in range(6000):
