@@ -89,11 +89,9 @@ def _config(
     return config_in(text, f"the config in {path}", opts)
 
 
-def _class_names(
-    cfg, payload: Mapping[str, Any], recipe: str | os.PathLike | None
-) -> tuple[str, ...]:
-    """As the checkpoint has them, else from MODEL.CLASS_NAMES_PATH, else those of the data set that a recipe of ours was
-    published for, if there are as many, else numbers."""
+def _class_names(cfg, payload: Mapping[str, Any], recipe: str | os.PathLike | None) -> tuple[str, ...]:
+    """As the checkpoint has them, else from MODEL.CLASS_NAMES_PATH, else those of the data set that a recipe of ours is
+    for, if there are as many, else numbers."""
     names = payload.get("class_names")
     if names is None and cfg.MODEL.CLASS_NAMES_PATH:
         names = read_class_names(cfg.MODEL.CLASS_NAMES_PATH)

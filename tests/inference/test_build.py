@@ -16,14 +16,14 @@ def classifier(trained_run):
     return slowfast.load(trained_run / "best.pyth", device="cpu")
 
 
-def tested(run):
+def scored(run):
     """Rows of predictions.csv."""
     with open(run / "predictions.csv", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_videos_get_the_scores_that_the_test_of_the_run_gave(trained_run, debug_data, classifier):
-    rows = tested(trained_run)
+    rows = scored(trained_run)
     assert len(rows) == 16
     for row in rows:
         prediction = classifier.predict(debug_data / row["path"])
@@ -34,14 +34,14 @@ def test_videos_get_the_scores_that_the_test_of_the_run_gave(trained_run, debug_
 
 
 def test_bytes_and_files_are_videos_too(debug_data, classifier, trained_run):
-    path = debug_data / tested(trained_run)[0]["path"]
+    path = debug_data / scored(trained_run)[0]["path"]
     expected = classifier.predict(path).logits
     assert torch.equal(classifier.predict(path.read_bytes()).logits, expected)
     assert torch.equal(classifier.predict(BytesIO(path.read_bytes())).logits, expected)
 
 
 def test_settings_may_be_changed(trained_run, debug_data, classifier):
-    path = debug_data / tested(trained_run)[0]["path"]
+    path = debug_data / scored(trained_run)[0]["path"]
     single = slowfast.load(
         trained_run / "best.pyth", device="cpu", opts=["TEST.NUM_ENSEMBLE_VIEWS", 1, "TEST.NUM_SPATIAL_CROPS", 1]
     )
@@ -49,7 +49,7 @@ def test_settings_may_be_changed(trained_run, debug_data, classifier):
 
 
 def test_probabilities_are_of_all_classes(debug_data, classifier, trained_run):
-    prediction = classifier.predict(debug_data / tested(trained_run)[0]["path"])
+    prediction = classifier.predict(debug_data / scored(trained_run)[0]["path"])
     assert prediction.probabilities.sum() == pytest.approx(1.0, abs=1e-6)
     assert sorted(prediction.ranking) == list(range(8)) and len(classifier.class_names) == 8
     assert prediction.top(1)[0][0] in repr(prediction)
@@ -73,7 +73,7 @@ def test_weights_alone_need_their_recipe(trained_run, tmp_path, debug_data, clas
         slowfast.load(weights)
     found = slowfast.load(weights, recipe=trained_run / "config.yaml", device="cpu")
     assert found.class_names == tuple(f"class {number}" for number in range(8))
-    path = debug_data / tested(trained_run)[0]["path"]
+    path = debug_data / scored(trained_run)[0]["path"]
     assert torch.equal(found.predict(path).logits, classifier.predict(path).logits)
     names = tmp_path / "classes.txt"
     names.write_text("".join(f"name {number}\n" for number in range(8)))
