@@ -115,12 +115,13 @@ class FrameStream:
 
     def __iter__(self) -> Iterator[StreamedFrame]:
         """The frames; raises UnreadableVideo if not one can be decoded."""
-        number, pictures, first_time = 0, None, None
+        number, pictures, begin = 0, None, None
         try:
             for frame in self._decoded():
                 pictures = pictures or Pictures(frame, self._threads)
-                first_time = frame.time if first_time is None else first_time
-                time = None if frame.time is None else frame.time - first_time
+                begin = frame.pts if begin is None else begin
+                # Not frame.time: of frames that the decoder held back to the end it is no number.
+                time = None if frame.pts is None else float((frame.pts - begin) * self._stream.time_base)
                 yield StreamedFrame(number, time, _Picture(pictures, frame))
                 number += 1
         except (av.FFmpegError, OSError) as error:

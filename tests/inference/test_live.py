@@ -15,6 +15,7 @@ from slowfast.datasets.frame_stream import StreamedFrame
 from slowfast.datasets.frames import UnreadableVideo
 from slowfast.datasets.pipeline import EvalViews
 from slowfast.datasets.video_views import VideoViews
+from slowfast.inference import live
 from slowfast.inference.live import Arrived, NewestFrames, paced, watch
 from slowfast.inference.prediction import Prediction
 from slowfast.inference.windows import plan
@@ -30,9 +31,10 @@ class Camera:
 
     total: int
     now: float = 0.0
+    sent: int = 0
     closed: bool = False
     allowed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    handed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    read: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def frames(self):
         try:
@@ -40,25 +42,33 @@ class Camera:
                 self.allowed.acquire()
                 self.now = number / FPS
                 yield StreamedFrame(number, number / FPS, lambda number=number: np.full((8, 8, 3), number, np.uint8))
-                self.handed.release()  # the reader has put it away and asks for the next
+                self.read.release()  # it has been put away, since the next one is asked for
         finally:
             self.closed = True
 
     def send(self, count: int) -> None:
-        """Let so many frames come; they have arrived when this returns."""
+        """Let so many more come, as far as there are any."""
+        count = min(count, self.total - self.sent)
+        self.sent += count
         for _ in range(count):
             self.allowed.release()
-        for _ in range(count):
-            self.handed.acquire()
+
+    def wait(self, waiting: int) -> None:
+        """Until so many more have arrived."""
+        for _ in range(waiting):
+            self.read.acquire()
 
 
 def watched(camera, frames_while_scoring):
     """Windows scored by a model that takes as long as the camera needs for so many frames; what it was shown."""
-    shown = []
+    shown, arrived = [], 0
 
     def score(views):
+        nonlocal arrived
         shown.append(views.clips[0, :, 0, 0, 0].tolist())
-        camera.send(min(frames_while_scoring, camera.total - int(camera.now * FPS + 1.5)))
+        camera.send(frames_while_scoring)
+        camera.wait(camera.sent - arrived)
+        arrived = camera.sent
         return Prediction(("a",), torch.zeros(1), torch.ones(1), (0,), 1)
 
     camera.send(8)
@@ -94,7 +104,7 @@ def test_what_waits_for_the_model_never_grows():
 
 def test_a_source_that_ends_before_a_window_is_full_is_scored_once():
     camera = Camera(total=3)
-    camera.allowed.release(3)
+    camera.send(3)
     shown = []
 
     def score(views):
@@ -114,12 +124,13 @@ def test_a_source_that_fails_says_so():
         list(watch(frames(), VIEWS, WINDOWS, None))
 
 
-def test_leaving_closes_the_source():
+def test_leaving_closes_the_source(monkeypatch):
+    monkeypatch.setattr(live, "GOODBYE_SECONDS", 60)
     camera = Camera(total=10**6)
-    camera.allowed.release(1000)
+    camera.send(1000)
     found = watch(camera.frames(), VIEWS, WINDOWS, lambda views: None, clock=lambda: camera.now)
     next(found)
-    camera.allowed.release(1000)
+    camera.send(1000)
     found.close()
     assert camera.closed and "live source" not in {thread.name for thread in threading.enumerate()}
 

@@ -47,7 +47,9 @@ def as_a_video_of_its_own(classifier, path, span):
     return classifier.merge(classifier.score(views)).logits
 
 
-@pytest.mark.parametrize(("window", "stride", "count"), [(None, None, 9), ("2", "1", 5), ("5f", "9f", 6), ("57f", None, 1)])
+@pytest.mark.parametrize(
+    ("window", "stride", "count"), [(None, None, 9), ("2", "1", 5), ("5f", "9f", 6), ("57f", None, 1)]
+)
 def test_a_window_is_scored_like_a_video_of_its_own(classifier, video, window, stride, count):
     found = list(classifier.predict_windows(video, window=window, stride=stride))
     whole = [one for one in found if one.span.end_frame < 57 or count == 1]
@@ -79,7 +81,9 @@ def test_a_short_video_is_one_window(classifier, frames, tmp_path):
     assert torch.allclose(only.prediction.logits, classifier.predict(tmp_path / "a.mp4").logits, atol=1e-5)
 
 
-@pytest.mark.parametrize(("window", "stride"), [(None, None), ("16f", "1f"), ("8f", "8f"), ("4f", "11f"), ("40f", "3f")])
+@pytest.mark.parametrize(
+    ("window", "stride"), [(None, None), ("16f", "1f"), ("8f", "8f"), ("4f", "11f"), ("40f", "3f")]
+)
 def test_only_frames_that_coming_windows_take_are_kept(classifier, video, window, stride):
     windows = plan(classifier.views.sampler, 10.0, window, stride)
     buffer = WindowFrames(classifier.views, windows, 10.0)
