@@ -16,7 +16,7 @@ from slowfast.inference.prediction import Prediction, Span
 from slowfast.inference.timeline import Timeline
 from slowfast.utils.logging import finite
 
-_WIDEST_NAME = 48  # characters of the columns of the table; longer names push the rest of their line
+_WIDEST_NAME = 80  # characters of the columns of the table; longer names push the rest of their line
 
 
 class Format(Protocol):

@@ -35,7 +35,9 @@ def test_frames_are_those_of_the_reader(numbered, read_numbers, container, codec
         assert stream.fps == 25 and stream.num_frames in (0, 40)
         frames = list(stream)
     assert [frame.number for frame in frames] == list(range(40))
-    assert [frame.time_seconds for frame in frames] == pytest.approx([number / 25 for number in range(40)], abs=1e-3)
+    assert [frame.time_seconds for frame in frames] == pytest.approx(
+        [number / 25 for number in range(40)], abs=1e-3
+    )
     found = np.stack([frame.picture() for frame in frames])
     assert np.array_equal(found, expected) and read_numbers(found) == list(range(40))
     assert stream.num_frames == 40 and stream.damage == ""

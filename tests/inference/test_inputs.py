@@ -36,7 +36,9 @@ def test_a_folder_is_searched_to_the_bottom(tree):
 def test_a_folder_of_frames_is_one_video(tree):
     (only,) = find_videos([str(tree / "frames")])
     assert only.media == FolderSource(str(tree / "frames"), 3, "img_{:03d}.jpg")
-    assert names([tree]) == [str(tree / name) for name in ("frames", "videos/a.avi", "videos/b.MP4", "videos/deep/c.webm")]
+    assert names([tree]) == [
+        str(tree / name) for name in ("frames", "videos/a.avi", "videos/b.MP4", "videos/deep/c.webm")
+    ]
 
 
 def test_pictures_that_are_no_frames_are_told(tree):
@@ -51,7 +53,9 @@ def test_each_is_there_once_in_the_order_given(tree):
     assert len(names([first, tree / "videos", first])) == 3
 
 
-@pytest.mark.parametrize("lines", ["b.MP4,0\ndeep/c.webm,11\n", "b.MP4 0\ndeep/c.webm 1;3\n", "\ufeffb.MP4\r\ndeep/c.webm\r\n"])
+@pytest.mark.parametrize(
+    "lines", ["b.MP4,0\ndeep/c.webm,11\n", "b.MP4 0\ndeep/c.webm 1;3\n", "\ufeffb.MP4\r\ndeep/c.webm\r\n"]
+)
 def test_lists_with_and_without_labels(tree, lines):
     path = tree / "list.csv"
     path.write_text(lines, encoding="utf-8")

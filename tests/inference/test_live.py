@@ -41,7 +41,9 @@ class Camera:
             for number in range(self.total):
                 self.allowed.acquire()
                 self.now = number / FPS
-                yield StreamedFrame(number, number / FPS, lambda number=number: np.full((8, 8, 3), number, np.uint8))
+                yield StreamedFrame(
+                    number, number / FPS, lambda number=number: np.full((8, 8, 3), number, np.uint8)
+                )
                 self.read.release()  # it has been put away, since the next one is asked for
         finally:
             self.closed = True
@@ -83,7 +85,9 @@ def test_a_slow_model_gets_the_newest_frames_and_the_rest_are_dropped():
     assert [clip[-1] for clip in shown] == [end - 1 for end in ends]  # the very newest
     assert shown[1] == [40, 42, 44, 47]  # linspace from 0 to 7, from frame 40 on
     assert [one.dropped_frames for one in found[:-1]] == [32 * number for number in range(1, 6)]
-    assert [one.latency_seconds for one in found[:-1]] == pytest.approx([4.0] * 5)  # as long as the model takes
+    assert [one.latency_seconds for one in found[:-1]] == pytest.approx(
+        [4.0] * 5
+    )  # as long as the model takes
     assert found[-1].dropped_frames == 160 and camera.closed
 
 

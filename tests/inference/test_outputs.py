@@ -28,7 +28,11 @@ LIVE = LivePrediction(Span(8, 16, 0.8, 1.5), FOUND, 0.1234, 12)
 
 def test_the_table_lines_up():
     lines = Table(NAMES, 2)
-    text = lines.videos_begin(["a.mp4", "long/b.mp4"]) + lines.video("a.mp4", FOUND) + lines.video("long/b.mp4", CUT)
+    text = (
+        lines.videos_begin(["a.mp4", "long/b.mp4"])
+        + lines.video("a.mp4", FOUND)
+        + lines.video("long/b.mp4", CUT)
+    )
     text += lines.unreadable("c.mp4", "empty file")
     assert text.splitlines() == [
         "video       class             probability",
@@ -95,7 +99,9 @@ def rows(text):
 
 def test_csv():
     lines = Csv(NAMES, 5)
-    good, bad = rows(lines.videos_begin([]) + lines.video("a,b.mp4", FOUND) + lines.unreadable("c.mp4", "empty file"))
+    good, bad = rows(
+        lines.videos_begin([]) + lines.video("a,b.mp4", FOUND) + lines.unreadable("c.mp4", "empty file")
+    )
     assert good == {
         "path": "a,b.mp4", "top1_name": "wave, both hands", "top1_prob": "0.700000", "top2_name": "rest",
         "top2_prob": "0.250000", "top3_name": "nod", "top3_prob": "0.050000", "num_views": "6", "damage": "", "error": "",

@@ -49,9 +49,13 @@ def test_lengths_in_seconds_and_in_frames(extent, fps, frames):
     assert in_frames(extent, fps, "--window") == frames
 
 
-@pytest.mark.parametrize("extent", ["", "0", "0f", "-1", "2.5f", "64 frames", "1e3", "f", float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "extent", ["", "0", "0f", "-1", "2.5f", "64 frames", "1e3", "f", float("nan"), float("inf")]
+)
 def test_what_is_no_length_is_refused(extent):
-    with pytest.raises(ValueError, match="--window is .*; write seconds above 0, such as 2.5, or frames, such as 64f"):
+    with pytest.raises(
+        ValueError, match="--window is .*; write seconds above 0, such as 2.5, or frames, such as 64f"
+    ):
         in_frames(extent, 25.0, "--window")
 
 
