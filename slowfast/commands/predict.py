@@ -105,6 +105,8 @@ def run(args: argparse.Namespace, opts: Sequence[str]) -> int:
     cut = predicting.Cut(args.window, args.stride, 3 if args.smooth is None else args.smooth)
     classifier = _classifier(args, settings)
     lines = outputs.FORMATS[_format(args)](classifier.class_names, args.top)
+    on_screen = not args.out and _format(args) == "table"
+    tell = predicting.tell_nobody if on_screen else predicting.tell_on_stderr
     with predicting.output(args.out) as write:
         if watching:
             options = dict(_option(word) for word in args.input_option)
@@ -114,11 +116,11 @@ def run(args: argparse.Namespace, opts: Sequence[str]) -> int:
             failed = 0
         elif over_time:
             failed = predicting.predict_timelines(
-                classifier, videos, lines, write, cut, overlay_path=args.overlay
+                classifier, videos, lines, write, tell, cut, overlay_path=args.overlay
             )
         else:
             failed = predicting.predict_videos(
-                classifier, videos, lines, write, jobs=args.jobs, overlay_path=args.overlay
+                classifier, videos, lines, write, tell, jobs=args.jobs, overlay_path=args.overlay
             )
     if not watching:
         said = f"{len(videos) - failed} of {len(videos)} videos predicted" + (

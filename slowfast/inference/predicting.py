@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 from slowfast.datasets.frame_stream import FrameStream, StreamedFrame, is_file, open_stream
 from slowfast.datasets.frames import UnreadableVideo
@@ -25,6 +26,7 @@ from slowfast.utils.atomic import replace_file
 from slowfast.utils.plural import counted
 
 Write = Callable[[str], None]
+Tell = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,15 @@ def predict_videos(
     videos: Sequence[NamedVideo],
     lines: Format,
     write: Write,
+    tell: Tell,
     *,
     jobs: int,
     overlay_path: Path | None = None,
 ) -> int:
-    """The classes of whole videos, ``jobs`` of them decoded ahead; how many could not be read."""
+    """The classes of whole videos, ``jobs`` of them decoded ahead; how many could not be read.
+
+    Lines go to ``write``; ``tell`` is called with the name of each video that cannot be read, and the reason.
+    """
     failed = 0
     bar = ProgressBar("predict", len(videos), wanted=len(videos) > 1)
     write(lines.videos_begin([video.name for video in videos]))
@@ -59,6 +65,7 @@ def predict_videos(
                 failed += 1
                 bar.describe(unreadable=failed)
                 write(lines.unreadable(video.name, str(found)))
+                tell(video.name, str(found))
                 continue
             write(lines.video(video.name, found))
             if overlay_path:
@@ -73,11 +80,12 @@ def predict_timelines(
     videos: Sequence[NamedVideo],
     lines: Format,
     write: Write,
+    tell: Tell,
     cut: Cut,
     *,
     overlay_path: Path | None = None,
 ) -> int:
-    """What happens when in each video, in one pass and in memory that does not grow; how many could not be read."""
+    """What happens when in each video, in one pass and in memory that does not grow; else as `predict_videos`."""
     failed = 0
     write(lines.timelines_begin())
     for video in videos:
@@ -86,6 +94,7 @@ def predict_timelines(
         except UnreadableVideo as error:
             failed += 1
             write(lines.unreadable(video.name, str(error)))
+            tell(video.name, str(error))
             continue
         write(lines.timeline(video.name, found))
         if overlay_path:
@@ -118,18 +127,18 @@ def predict_live(
         lambda views: classifier.merge(classifier.score(views)),
     )
     write(lines.live_begin())
-    latencies, dropped = [0.0], 0
+    count, worst, dropped = 0, 0.0, 0
     try:
         for found in watched:
             write(lines.live(found))
-            latencies.append(found.latency_seconds)
+            count, worst = count + 1, max(worst, found.latency_seconds)
             dropped = found.dropped_frames
     except KeyboardInterrupt:  # the way to end a watch
         pass
     finally:
         watched.close()
     return (
-        f"{counted(len(latencies) - 1, 'window')} scored, at most {max(latencies):.2f} s after the last frame; "
+        f"{counted(count, 'window')} scored, at most {worst:.2f} s after the last frame; "
         f"{counted(dropped, 'frame')} dropped"
     )
 
@@ -145,12 +154,26 @@ def output(path: Path | None) -> Iterator[Write]:
         yield lambda text: file.write(text.encode("utf-8", "surrogateescape"))
 
 
+def tell_nobody(name: str, reason: str) -> None:
+    """For lines that go to the screen, where people see it already."""
+
+
+def tell_on_stderr(name: str, reason: str) -> None:
+    """For lines that go elsewhere."""
+    _print(f"{name}: cannot be read: {reason}\n", sys.stderr)
+
+
 def _to_stdout(text: str) -> None:
+    _print(text, sys.stdout)
+
+
+def _print(text: str, file: TextIO) -> None:
+    """Above a progress bar, if there is one."""
     from tqdm import tqdm
 
-    with tqdm.external_write_mode(file=sys.stdout):
-        sys.stdout.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
-        sys.stdout.flush()
+    with tqdm.external_write_mode(file=file):
+        file.write(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+        file.flush()
 
 
 def _predictions(

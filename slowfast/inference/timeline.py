@@ -46,8 +46,7 @@ class Timeline:
 
     def top(self, window: int, count: int = 5) -> list[tuple[str, float]]:
         """(class name, probability) of the best classes of a window, before smoothing."""
-        row = self.probabilities[window]
-        return [(self.class_names[number], float(row[number])) for number in _ranking(row)[:count]]
+        return [(self.class_names[number], probability) for number, probability in self._best(window, count)]
 
     def at(self, frame: int) -> tuple[str, float]:
         """The leading class at a frame and its smoothed probability: of the window whose centre is nearest."""
@@ -58,15 +57,20 @@ class Timeline:
 
     def as_dict(self, count: int = 5) -> dict[str, Any]:
         """Plain values, for JSON: windows, each with its best classes, and segments."""
-        windows = [
-            {
-                **span.as_dict(),
-                "top": [{"class": name, "probability": value} for name, value in self.top(n, count)],
-            }
-            for n, span in enumerate(self.spans)
-        ]
+        windows = []
+        for window, span in enumerate(self.spans):
+            top = [
+                {"class": self.class_names[number], "number": number, "probability": probability}
+                for number, probability in self._best(window, count)
+            ]
+            windows.append({**span.as_dict(), "top": top})
         found = {"windows": windows, "segments": [segment.as_dict() for segment in self.segments]}
         return {**found, **({"damage": self.damage} if self.damage else {})}
+
+    def _best(self, window: int, count: int) -> list[tuple[int, float]]:
+        """(class number, probability); of equal ones the lower number comes first."""
+        row = self.probabilities[window]
+        return [(number, float(row[number])) for number in np.argsort(-row, kind="stable").tolist()[:count]]
 
 
 def timeline(
@@ -135,7 +139,3 @@ def _between(one: Span, other: Span) -> tuple[int, float | None]:
     frame = round((one.centre_frame + other.centre_frame) / 2)
     ends = (one.start_seconds, one.end_seconds, other.start_seconds, other.end_seconds)
     return frame, None if None in ends else sum(ends) / 4
-
-
-def _ranking(row: np.ndarray) -> list[int]:
-    return np.argsort(-row, kind="stable").tolist()

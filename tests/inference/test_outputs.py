@@ -86,7 +86,10 @@ def test_json_lines():
     assert json.loads(lines.unreadable("c.mp4", "empty file")) == {"video": "c.mp4", "error": "empty file"}
     found = [json.loads(line) for line in (lines.timelines_begin() + lines.timeline("a", LONG)).splitlines()]
     assert [line["kind"] for line in found] == ["window", "window", "segment", "segment"]
-    assert found[1]["top"] == [{"class": "rest", "probability": 0.6}] and found[1]["end_seconds"] == 3661.0
+    assert (
+        found[1]["top"] == [{"class": "rest", "number": 0, "probability": 0.6}]
+        and found[1]["end_seconds"] == 3661.0
+    )
     assert found[2] == {
         "video": "a", "kind": "segment", "start_frame": 0, "end_frame": 48, "start_seconds": 0.0, "end_seconds": 1.92,
         "class": "wave, both hands", "number": 1, "probability": 0.7,
@@ -104,7 +107,8 @@ def test_csv():
     )
     assert good == {
         "path": "a,b.mp4", "top1_name": "wave, both hands", "top1_prob": "0.700000", "top2_name": "rest",
-        "top2_prob": "0.250000", "top3_name": "nod", "top3_prob": "0.050000", "num_views": "6", "damage": "", "error": "",
+        "top2_prob": "0.250000", "top3_name": "nod", "top3_prob": "0.050000", "num_views": "6", "damage": "",
+        "error": "",
     }  # fmt: skip
     assert bad["path"] == "c.mp4" and bad["error"] == "empty file" and bad["top1_name"] == ""
     window, _, segment, _ = rows(lines.timelines_begin() + lines.timeline("a", LONG))

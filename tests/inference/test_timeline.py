@@ -63,7 +63,7 @@ def test_a_timeline_knows_every_frame():
     plain = found.as_dict(count=1)
     assert plain["windows"][0] == {
         "start_frame": 0, "end_frame": 4, "start_seconds": 0.0, "end_seconds": 2.0,
-        "top": [{"class": "rest", "probability": pytest.approx(0.9)}],
+        "top": [{"class": "rest", "number": 0, "probability": pytest.approx(0.9)}],
     }  # fmt: skip
     assert [segment["class"] for segment in plain["segments"]] == ["rest", "wave"] and "damage" not in plain
 
