@@ -19,7 +19,16 @@ import numpy as np
 from av.container import InputContainer
 
 from slowfast.datasets.frame_folders import FrameFolder
-from slowfast.datasets.frames import Pictures, Source, UnreadableVideo, checked_path, one_line, video_stream
+from slowfast.datasets.frames import (
+    Pictures,
+    Source,
+    UnreadableVideo,
+    checked_path,
+    one_line,
+    promised_frames,
+    video_stream,
+    what_is_missing,
+)
 
 WAIT_SECONDS = 30.0  # for the next data of a stream or camera, before it counts as ended
 
@@ -99,7 +108,7 @@ class FrameStream:
     """Frames of one source in their order, to be iterated over once; made by `open_stream`.
 
     fps: average frames per second as promised, or None. num_frames: as promised, 0 where nothing is; true once all
-    have come. damage: why the frames ended before the end of the source, known once all have come; "" if they did not.
+    have come. damage: "" or, known once all have come, what the file lacks or why reading it ended early.
     """
 
     def __init__(self, container: InputContainer, threads: int):
@@ -110,7 +119,9 @@ class FrameStream:
             self._stream.codec_context.thread_type = "AUTO"
         self._threads = threads
         self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
-        self.num_frames = self._stream.frames or self._frames_of_duration()
+        self._promised = promised_frames(container, self._stream)
+        self.num_frames = self._promised or self._frames_of_duration()
+        self._num_packets = self._end = 0
         self.damage = ""
 
     def __iter__(self) -> Iterator[StreamedFrame]:
@@ -127,6 +138,9 @@ class FrameStream:
         except (av.FFmpegError, OSError) as error:
             self.damage = f"unreadable after {number} frames ({one_line(error)})"
         self.num_frames = number
+        self.damage = self.damage or what_is_missing(
+            self._container, self._stream, self._promised, self._num_packets, number, self._end
+        )
         if not number:
             raise UnreadableVideo(self.damage or "no frames in the video stream")
 
@@ -153,7 +167,13 @@ class FrameStream:
 
     def _packets(self) -> Iterator[av.Packet]:
         try:
-            yield from (packet for packet in self._container.demux(self._stream) if packet.size)
+            for packet in self._container.demux(self._stream):
+                if not packet.size:  # it would tell the decoder that the stream ends
+                    continue
+                self._num_packets += 1
+                if packet.pts is not None:
+                    self._end = max(self._end, packet.pts + (packet.duration or 0))
+                yield packet
         except IndexError:  # as in frames.py: PyAV 18, streams that appear on the way
             return
 

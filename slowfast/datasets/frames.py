@@ -262,7 +262,7 @@ class _PacketStream:
 
     def _walk(self) -> str:
         """Go through the stream once without decoding it; return what is wrong with it, or ""."""
-        promised = _promised_frames(self._container, self._stream)
+        promised = promised_frames(self._container, self._stream)
         num_packets = num_bytes = num_cut = end = 0
         try:
             for packet in self._demux():
@@ -277,14 +277,8 @@ class _PacketStream:
                 self._keep(packet, num_bytes)
         except (av.FFmpegError, OSError) as error:
             return f"reading stopped after {self.num_pictures} frames ({one_line(error)})"
-        if self._container.format.name == "avi":  # counts slots of time, of which some may hold no picture
-            num_packets = max(num_packets, end)
-        if promised > num_packets + _FRAMES_TOLERANCE:
-            return f"the header promises {promised} frames, the file holds {self.num_pictures}"
-        promised_seconds, seconds = _promised_seconds(self._stream), float(end * self._stream.time_base)
-        if promised_seconds > seconds + _SECONDS_TOLERANCE:
-            return f"the header promises {promised_seconds:.2f} seconds, the file holds {seconds:.2f}"
-        return f"{num_cut} of {num_packets} packets are incomplete" if num_cut else ""
+        what = what_is_missing(self._container, self._stream, promised, num_packets, self.num_pictures, end)
+        return what or (f"{num_cut} of {num_packets} packets are incomplete" if num_cut else "")
 
     def _demux(self) -> Iterator[av.Packet]:
         """Packets from where the container stands. Empty ones would tell the decoder that the stream ends."""
@@ -391,11 +385,25 @@ def _shows_frame(packet: av.Packet) -> bool:
     return True
 
 
-def _promised_frames(container: InputContainer, stream: VideoStream) -> int:
+def promised_frames(container: InputContainer, stream: VideoStream) -> int:
     """How many frames the header announces, or 0. In MP4 the index leaves out what an edit list cuts."""
     if "mp4" in container.format.name:
         return len(stream.index_entries)
     return stream.frames
+
+
+def what_is_missing(
+    container: InputContainer, stream: VideoStream, promised: int, num_packets: int, num_frames: int, end: int
+) -> str:
+    """What a file that has been read to its end, in units of the stream, lacks of what its header promises; or ""."""
+    if container.format.name == "avi":  # counts slots of time, of which some may hold no picture
+        num_packets = max(num_packets, end)
+    if promised > num_packets + _FRAMES_TOLERANCE:
+        return f"the header promises {promised} frames, the file holds {num_frames}"
+    promised_seconds, seconds = _promised_seconds(stream), float(end * stream.time_base)
+    if promised_seconds > seconds + _SECONDS_TOLERANCE:
+        return f"the header promises {promised_seconds:.2f} seconds, the file holds {seconds:.2f}"
+    return ""
 
 
 def _promised_seconds(stream: VideoStream) -> float:

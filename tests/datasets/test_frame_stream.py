@@ -91,12 +91,24 @@ def test_a_pipe_is_read_as_it_comes(tmp_path, numbered, read_numbers):
 
 def test_what_comes_before_damage_counts(cut_mp4):
     with open_video(cut_mp4) as reader:
-        expected = reader.num_frames
         with pytest.raises(UnreadableVideo):
             reader.read([39])
-        expected = reader.num_frames
+        expected, damage = reader.num_frames, reader.damage
     with open_stream(cut_mp4) as stream:
+        assert stream.num_frames == 40
         assert len(list(stream)) == expected == stream.num_frames
+    assert stream.damage == f"the header promises 40 frames, the file holds {expected}"
+    assert damage.startswith("the header promises 40 frames, the file holds")
+
+
+def test_damage_is_what_the_reader_calls_it(numbered):
+    fast = {"cpu-used": "8", "deadline": "realtime"}
+    avi = numbered("avi", "mpeg4", 60, options={"qscale": "2"})
+    webm = numbered("webm", "libvpx-vp9", 60, options=fast)
+    for cut in (avi[: len(avi) * 3 // 4], webm[: len(webm) // 2]):
+        with open_video(cut) as reader, open_stream(cut) as stream:
+            assert 0 < len(list(stream)) == reader.num_frames < 48
+            assert stream.damage == reader.damage != ""
 
 
 def test_a_decoder_that_fails_ends_the_stream_with_its_reason(numbered, monkeypatch):
