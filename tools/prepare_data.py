@@ -40,7 +40,7 @@ def kinetics(args: argparse.Namespace) -> str:
     for split in ("train", "val", "test"):
         if getattr(args, split):
             entries += owners.read_kinetics(getattr(args, split), split, classes)
-    return prepare_annotated(plan(args, args.set, args.media), {"": entries}, classes)
+    return prepare_annotated(plan(args, args.set, args.media), {"": entries}, classes).report
 
 
 def something(args: argparse.Namespace) -> str:
@@ -53,19 +53,19 @@ def something(args: argparse.Namespace) -> str:
     for split in ("train", "val", "test"):
         if getattr(args, split):
             entries += read(getattr(args, split), split, classes)
-    return prepare_annotated(plan(args, data_set, args.media), {"": entries}, classes)
+    return prepare_annotated(plan(args, data_set, args.media), {"": entries}, classes).report
 
 
 def ucf101(args: argparse.Namespace) -> str:
     classes = published_classes(args, "ucf101")
     splits = owners.read_ucf101(args.annotations, classes)
-    return prepare_annotated(plan(args, "ucf101", args.media), splits, classes)
+    return prepare_annotated(plan(args, "ucf101", args.media), splits, classes).report
 
 
 def hmdb51(args: argparse.Namespace) -> str:
     classes = published_classes(args, "hmdb51")
     splits = owners.read_hmdb51(args.annotations, classes)
-    return prepare_annotated(plan(args, "hmdb51", args.media), splits, classes)
+    return prepare_annotated(plan(args, "hmdb51", args.media), splits, classes).report
 
 
 def folders(args: argparse.Namespace) -> str:
@@ -76,7 +76,7 @@ def folders(args: argparse.Namespace) -> str:
         classes=read_classes(args.classes) if args.classes else None,
         group_by=args.group_by,
         seed=args.seed,
-    )
+    ).report
 
 
 def shards(args: argparse.Namespace) -> str:

@@ -72,10 +72,10 @@ def run(args: argparse.Namespace, opts: Sequence[str]) -> int:
         results[what] = {"threads": torch.get_num_threads(), "results": found}
         status = max(status, slower)
         print(f"{what}: {WHAT[what]}\n\n{text}\n", flush=True)
-    if args.out:
-        facts = {"what": args.what, "rounds": args.rounds, **environment.facts()}
-        with replace_file(args.out) as file:
-            file.write((json.dumps({**facts, "measured": results}, indent=1) + "\n").encode())
+        if args.out:  # part by part, so that a later one that fails takes nothing away
+            facts = {"what": args.what, "rounds": args.rounds, **environment.facts()}
+            with replace_file(args.out) as file:
+                file.write((json.dumps({**facts, "measured": results}, indent=1) + "\n").encode())
     return status
 
 

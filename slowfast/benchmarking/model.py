@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from slowfast.benchmarking.turns import cell, summary, take_turns
 from slowfast.engine import precision
 from slowfast.models import complexity, ops, tuning
 from slowfast.models.ops.dense import product
+from slowfast.utils import environment
 
 WAYS = {"plain": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
 GROUPS = {  # parts of the names of the framework's operators, the first that fits
@@ -31,7 +31,6 @@ GROUPS = {  # parts of the names of the framework's operators, the first that fi
     "optimizer": ("adam",),
     "copies": ("copy", "cat", "contiguous", "clone"),
 }
-_STATUS = Path("/proc/self/status")
 PASSES_OF_A_STEP = 3  # forward, and backward to inputs and to weights: its arithmetic over that of a forward pass
 
 
@@ -159,21 +158,8 @@ def memory(
 
 
 def _memory_here(build, shape, device: torch.device, way: str, training: bool, plan: tuning.Plan) -> float:
-    call = subject(build, shape, device, way, training, dict(plan))
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        call()
-        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    _STATUS.with_name("clear_refs").write_text("5")  # the peak starts anew (Linux)
-    before = _status("VmRSS")
-    call()
-    return (_status("VmHWM") - before) / 2**10
-
-
-def _status(name: str) -> int:
-    """A number of KiB from what Linux says of this process."""
-    return next(int(line.split()[1]) for line in _STATUS.read_text().splitlines() if line.startswith(name))
+    peak = environment.peak_of(subject(build, shape, device, way, training, dict(plan)), device)
+    return float("nan") if peak is None else peak / 2**20
 
 
 def _wait(device: torch.device) -> None:

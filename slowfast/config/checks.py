@@ -29,6 +29,8 @@ CHOICES = {
     "DATA_LOADER.START_METHOD": ("", "fork", "spawn", "forkserver"),
     "AUG.INTERPOLATION": ("bicubic", "bilinear", "random"),
     "AUG.RE_MODE": ("pixel", "rand", "const"),
+    "DATA.SAMPLER": ("uniform", "balanced"),
+    "MODEL.CLASS_WEIGHTS": ("none", "balanced"),
     "MODEL.CHECKPOINT": ("", "none", "list", "auto"),
     "MODEL.DWCONV": ("auto", "native", "channels_last", "folded", "summed"),
     "MODEL.LINEAR": ("auto", "native", "onednn"),
@@ -63,6 +65,7 @@ NOT_NEGATIVE = (
     "RNG_SEED",
     "NUM_THREADS",
     "TRAIN.EVAL_PERIOD",
+    "TRAIN.PATIENCE",
     "TRAIN.KEEP_CHECKPOINTS",
     "TRAIN.CHECKPOINT_SECONDS",
     "TRAIN.CHECKPOINT_STEPS",
@@ -275,6 +278,9 @@ def _labels(cfg: CfgNode) -> Iterator[str]:
     multi, loss = cfg.DATA.MULTI_LABEL, cfg.MODEL.LOSS_FUNC
     if cfg.TRAIN.ENABLE and multi != (loss == "bce_logit"):
         yield f"DATA.MULTI_LABEL {multi} does not fit MODEL.LOSS_FUNC {loss}: bce_logit is for several labels"
+    for key in ("DATA.SAMPLER", "MODEL.CLASS_WEIGHTS"):
+        if multi and _value(cfg, key) == "balanced":
+            yield f"{key} balanced needs one class for each video, DATA.MULTI_LABEL is True: set one of them back"
     if multi and cfg.DATA.ENSEMBLE_METHOD == "softmax":
         yield "DATA.ENSEMBLE_METHOD softmax is for one label, DATA.MULTI_LABEL is True: write sum or max"
 
@@ -304,6 +310,8 @@ def _optimizer(cfg: CfgNode) -> Iterator[str]:
         yield f"SOLVER.BETAS is {solver.BETAS}; it must be two numbers from 0 to below 1"
     if solver.OPTIMIZING_METHOD == "sgd" and solver.NESTEROV and (solver.DAMPENING or not solver.MOMENTUM):
         yield "SOLVER.NESTEROV needs MOMENTUM above 0 and DAMPENING 0: change them or write False"
+    if not 0 < solver.LAYER_DECAY <= 1:
+        yield f"SOLVER.LAYER_DECAY is {solver.LAYER_DECAY:g}; it must be above 0, to 1"
     for name in ("CLIP_GRADIENT", "CLIP_GRAD_L2NORM", "CLIP_GRAD_VAL"):
         limit = solver[name]
         if limit is not None and limit <= 0:

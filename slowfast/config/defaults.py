@@ -30,6 +30,7 @@ KINDS = {
     "TEST.HAS_LABELS": "text or yes/no",
     "TRAIN.INIT_ALLOW": "list of texts",
     "TRAIN.RESUME_ALLOW": "list of texts",
+    "MODEL.FREEZE": "list of texts",
     "DATA.TRAIN_JITTER_SCALES_RELATIVE": "list of numbers",
     "DATA.TRAIN_JITTER_ASPECT_RELATIVE": "list of numbers",
     "UNIFORMER.MLP_RATIO": "number or list",
@@ -71,6 +72,8 @@ def _train(cfg: CfgNode) -> None:
     # Passes whose gradients are averaged for one optimizer step of BATCH_SIZE x NUM_SHARDS x this many videos (here)
     cfg.TRAIN.ACCUMULATION_STEPS = 1
     cfg.TRAIN.EVAL_PERIOD = 10  # epochs between validations; 0: none, and no validation list is read (here)
+    # Training ends before MAX_EPOCH when so many validations in a row were no better than the best; 0: never (here)
+    cfg.TRAIN.PATIENCE = 0
     cfg.TRAIN.CHECKPOINT_PERIOD = 10  # epochs between checkpoints
     cfg.TRAIN.SAVE_LATEST = True  # a checkpoint after every epoch, also between periods (here)
     cfg.TRAIN.KEEP_CHECKPOINTS = 2  # newest checkpoints kept, besides the best; 0: all (here)
@@ -131,6 +134,9 @@ def _data(cfg: CfgNode) -> None:
     # Folder that the paths in the lists start from, or uncompressed tar files whose members have these paths: a
     # pattern such as "shards/*.tar" (here); tools/prepare_data.py shards writes them
     cfg.DATA.PATH_PREFIX = ""
+    # uniform | balanced (here). balanced: each class has the same share of the videos of an epoch, which stays as long:
+    # those of rare classes come several times, of frequent ones not all
+    cfg.DATA.SAMPLER = "uniform"
     # Between path and label, for kinetics, kinetics_sparse and ucf101; "": found out from the list (here;
     # published: " "), as it always is for the data sets that may have frame folders
     cfg.DATA.PATH_LABEL_SEPARATOR = ""
@@ -259,6 +265,11 @@ def _model(cfg: CfgNode) -> None:
     cfg.MODEL.NUM_CLASSES = 400  # outputs of the head
     # cross_entropy | soft_cross_entropy (for MIXUP) | bce_logit (MULTI_LABEL)
     cfg.MODEL.LOSS_FUNC = "cross_entropy"
+    # none | balanced: the loss of each class weighted by one over its training videos, 1 on average (here)
+    cfg.MODEL.CLASS_WEIGHTS = "none"
+    # Parameters that are not trained, by patterns of their full names such as "patch_embed*" or "blocks1.*"; batch
+    # norms frozen so keep their statistics (here)
+    cfg.MODEL.FREEZE = []
     cfg.MODEL.DROPOUT_RATE = 0.5  # without effect on UniFormer, see UNIFORMER.HEAD_DROPOUT_RATE
     cfg.MODEL.USE_CHECKPOINT = False  # recompute activations in the backward pass: less memory, more time
     cfg.MODEL.CHECKPOINT_NUM = [0, 0, 0, 0]  # in the first n blocks of each stage
@@ -341,6 +352,9 @@ def _solver(cfg: CfgNode) -> None:
     cfg.SOLVER.NESTEROV = True
     cfg.SOLVER.BETAS = [0.9, 0.999]  # of adam and adamw
     cfg.SOLVER.WEIGHT_DECAY = 1e-4  # of all parameters but those of BN and the two keys below
+    # Rate of each block over that of the next one: the head has the rate of the schedule, the n-th part before it that
+    # times this to the power n. 1: all alike (here)
+    cfg.SOLVER.LAYER_DECAY = 1.0
     cfg.SOLVER.ZERO_WD_1D_PARAM = False  # no decay of parameters with one dimension
     cfg.SOLVER.NO_WEIGHT_DECAY_NAMES = []  # nor of those with one of these texts in their name (here)
     cfg.SOLVER.CLIP_GRADIENT = 20.0  # highest norm of the gradient of all parameters; null: no limit

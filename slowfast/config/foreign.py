@@ -57,7 +57,6 @@ FOREIGN: tuple[tuple[str, Any, str], ...] = (
     ),
     # SOLVER, BN, MODEL, UNIFORMER
     ("SOLVER.LARS_ON", _OFF, "LARS"),
-    ("SOLVER.LAYER_DECAY", (1,), "layer-wise decay of the learning rate"),
     ("SOLVER.GAMMA", ANY, ""),  # read by multigrid training alone
     ("SOLVER.STEP_SIZE", ANY, ""),  # never read in either tree, like the next
     ("SOLVER.WARMUP_FACTOR", ANY, ""),

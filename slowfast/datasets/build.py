@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 from fvcore.common.registry import Registry
 
 from slowfast.datasets import annotations, rand_augment, sampling, shards, shared_memory
@@ -101,7 +102,17 @@ def _order(cfg, split: str, dataset) -> TrainOrder | EvalOrder:
         rank=rank,
         world_size=world_size,
         passes=cfg.TRAIN.ACCUMULATION_STEPS,
+        classes=_labels(dataset) if cfg.DATA.SAMPLER == "balanced" else None,
     )
+
+
+def class_counts(cfg, dataset) -> np.ndarray:
+    """Training videos of each class, int64 (K,)."""
+    return np.bincount(_labels(dataset), minlength=cfg.MODEL.NUM_CLASSES)
+
+
+def _labels(dataset) -> np.ndarray:
+    return np.fromiter((dataset.label(index) for index in range(len(dataset))), np.int64, len(dataset))
 
 
 def videos_per_step(cfg) -> int:

@@ -21,7 +21,7 @@ class TrainOrder:
 
     ``global_batch`` videos make one step of all processes together, each of which takes its share in ``passes``
     batches; the last incomplete step is dropped. The union over processes and passes does not depend on their
-    numbers.
+    numbers. With ``classes``, int (num_videos,), each class has the same share of an epoch, which stays as long.
     """
 
     num_videos: int
@@ -32,6 +32,7 @@ class TrainOrder:
     passes: int = 1
     epoch: int = 0
     start: int = 0
+    classes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.num_videos < self.global_batch:
@@ -55,13 +56,36 @@ class TrainOrder:
         return self.num_videos // self.global_batch
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = seeds.numpy_generator(self.seed, "order", self.epoch).permutation(self.num_videos)
+        order = self._order(seeds.numpy_generator(self.seed, "order", self.epoch))
         share = self.global_batch // self.world_size
         size = share // self.passes
         for step in range(self.start, len(self)):
             start = step * self.global_batch + self.rank * share
             for first in range(start, start + share, size):
                 yield [(self.epoch, int(index)) for index in order[first : first + size]]
+
+    def _order(self, rng: np.random.Generator) -> np.ndarray:
+        return rng.permutation(self.num_videos) if self.classes is None else balanced_order(self.classes, rng)
+
+
+def balanced_order(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """List indices, int64 (N,) for ``classes`` int (N,): each class as often as any other, or once more.
+
+    The videos of a class come in one random order after the other, so none comes a second time more often than
+    another comes once.
+    """
+    present, members = np.unique(classes, return_inverse=True)
+    count = len(classes)
+    slots = np.concatenate(
+        [np.tile(np.arange(len(present)), count // len(present)), rng.permutation(len(present))[: count % len(present)]]
+    )
+    slots = rng.permutation(slots)
+    order = np.empty(count, dtype=np.int64)
+    for number in range(len(present)):
+        videos, places = np.flatnonzero(members == number), np.flatnonzero(slots == number)
+        rounds = -(-len(places) // len(videos))
+        order[places] = np.concatenate([rng.permutation(videos) for _ in range(rounds)])[: len(places)]
+    return order
 
 
 @dataclass

@@ -47,6 +47,10 @@ class VideoViews:
             reader = video.open()
         else:
             reader = open_video(video, threads=self.threads)
+        return self.shrunk(reader)
+
+    def shrunk(self, reader: VideoReader | FrameFolder) -> VideoReader | FrameFolder | ShrunkFrames:
+        """The reader with frames as small as ``short_side`` says."""
         return ShrunkFrames(reader, self.short_side) if self.short_side else reader
 
     def stream(self, video: Video) -> FrameStream | FolderStream:

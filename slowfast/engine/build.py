@@ -7,7 +7,7 @@ from logging import Logger
 import torch
 from torch import nn
 
-from slowfast.datasets.build import build_device_stage, videos_per_step, views_per_batch
+from slowfast.datasets.build import build_device_stage, class_counts, videos_per_step, views_per_batch
 from slowfast.engine import evaluator, memory, operators, precision, schedule
 from slowfast.engine import optimizer as optimizers
 from slowfast.engine.compiling import compile_forward
@@ -61,10 +61,11 @@ def _short(rate: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
-def build_step(cfg, device: torch.device, model: nn.Module) -> TrainStep:
+def build_step(cfg, device: torch.device, model: nn.Module, dataset=None) -> TrainStep:
     """The training step of a model on its device, with optimizer, loss scaler and guard of its own.
 
     The model may be replicated over processes or not; weights and states may be loaded into all parts afterwards.
+    ``dataset``, of training, is asked for its labels where MODEL.CLASS_WEIGHTS is balanced.
     """
     dtype = precision.resolve(cfg.TRAIN.MIXED_PRECISION, device)
     bare = distributed.unwrap(model)
@@ -84,7 +85,7 @@ def build_step(cfg, device: torch.device, model: nn.Module) -> TrainStep:
         model=model,
         optimizer=_optimizer(cfg, bare),
         scaler=torch.amp.GradScaler(device.type, enabled=dtype is torch.float16),
-        loss=losses.get_loss(cfg.MODEL.LOSS_FUNC),
+        loss=_loss(cfg, dataset),
         guard=NonFiniteGuard(bare, device, cfg.SOLVER.MAX_NONFINITE_STEPS),
         prepare=build_device_stage(cfg),
         device=device,
@@ -96,6 +97,13 @@ def build_step(cfg, device: torch.device, model: nn.Module) -> TrainStep:
         max_grad_norm=cfg.SOLVER.CLIP_GRADIENT,
         max_grad_value=cfg.SOLVER.CLIP_GRAD_VAL,
     )
+
+
+def _loss(cfg, dataset) -> losses.Loss:
+    weights = None
+    if cfg.MODEL.CLASS_WEIGHTS == "balanced":
+        weights = losses.balanced_weights(torch.from_numpy(class_counts(cfg, dataset)))
+    return losses.get_loss(cfg.MODEL.LOSS_FUNC, weights)
 
 
 def choose_operators(cfg, session: Session, model: nn.Module, saved: tuning.Plan, *modes: str) -> tuning.Plan:
@@ -148,6 +156,7 @@ def _optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
         bn_weight_decay=cfg.BN.WEIGHT_DECAY,
         zero_wd_1d=solver.ZERO_WD_1D_PARAM,
         skip_names=solver.NO_WEIGHT_DECAY_NAMES,
+        layer_decay=solver.LAYER_DECAY,
     )
     return optimizers.build(
         groups,

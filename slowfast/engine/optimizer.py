@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ def param_groups(
     bn_weight_decay: float,
     zero_wd_1d: bool,
     skip_names: Sequence[str] = (),
+    layer_decay: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Trainable parameters in the groups batch_norm, decayed, undecayed; empty ones are left out.
 
@@ -28,33 +29,52 @@ def param_groups(
     of the model's modules; saved optimizer states depend on it. Reference behaviour of UniFormer's
     PySlowFast.
 
-    Raises ValueError for a skip name that matches no parameter, or if nothing is trainable.
+    With `layer_decay` below 1 there is a group for each layer, whose lr_scale is layer_decay to the power of the
+    layers after it (BEiT, Bao et al. 2022), by the model's `layer_of(name)` and `num_blocks` (see UniformerBase).
+
+    Raises ValueError for a skip name that matches no parameter, if nothing is trainable, or if the model does not
+    know its layers.
     """
-    batch_norm, decayed, undecayed = [], [], []
+    decays = {"batch_norm": bn_weight_decay, "decayed": weight_decay, "undecayed": 0.0}
+    layers_after = _layers_after(model, layer_decay)
+    groups: dict[tuple[str, int], list[nn.Parameter]] = {}
     unused = set(skip_names)
     for name, parameter, in_batch_norm in _named_parameters(model):
         matching = {skip for skip in skip_names if skip in name}
         unused -= matching
         if not parameter.requires_grad:
             continue
-        if in_batch_norm:
-            batch_norm.append(parameter)
-        elif matching or (zero_wd_1d and parameter.dim() == 1):
-            undecayed.append(parameter)
-        else:
-            decayed.append(parameter)
+        kind = "batch_norm" if in_batch_norm else "decayed"
+        if kind == "decayed" and (matching or (zero_wd_1d and parameter.dim() == 1)):
+            kind = "undecayed"
+        groups.setdefault((kind, layers_after(name)), []).append(parameter)
     if unused:
         names = ", ".join(sorted(unused))
         raise ValueError(f"no parameter name contains {names}; correct SOLVER.NO_WEIGHT_DECAY_NAMES")
-    groups = [
-        {"params": batch_norm, "name": "batch_norm", "weight_decay": bn_weight_decay, "lr_scale": 1.0},
-        {"params": decayed, "name": "decayed", "weight_decay": weight_decay, "lr_scale": 1.0},
-        {"params": undecayed, "name": "undecayed", "weight_decay": 0.0, "lr_scale": 1.0},
-    ]
-    groups = [group for group in groups if group["params"]]
     if not groups:
         raise ValueError("the model has no trainable parameter")
-    return groups
+    order = sorted(groups, key=lambda key: (list(decays).index(key[0]), -key[1]))
+    return [
+        {
+            "params": groups[kind, after],
+            "name": f"{kind}, {after} layers from the end" if layer_decay < 1 else kind,
+            "weight_decay": decays[kind],
+            "lr_scale": layer_decay**after,
+        }
+        for kind, after in order
+    ]
+
+
+def _layers_after(model: nn.Module, layer_decay: float) -> Callable[[str], int]:
+    """From a parameter's name to how many layers lie behind its own; 0 for all where that makes no difference."""
+    if layer_decay == 1.0:
+        return lambda name: 0
+    if not hasattr(model, "layer_of"):
+        raise ValueError(
+            f"SOLVER.LAYER_DECAY {layer_decay:g} needs a model that knows its layers (layer_of and num_blocks, as "
+            f"UniFormer has them), and {type(model).__name__} does not: write 1"
+        )
+    return lambda name: model.num_blocks + 1 - model.layer_of(name)
 
 
 def _named_parameters(model: nn.Module) -> Iterable[tuple[str, nn.Parameter, bool]]:

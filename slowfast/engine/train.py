@@ -55,7 +55,7 @@ def train(cfg) -> dict:
     with seeds.forked_torch_stream(cfg.RNG_SEED, "init"):
         model = build_model(cfg)
     model.to(session.device)
-    step = build_step(cfg, session.device, distributed.wrap(model, session.device))
+    step = build_step(cfg, session.device, distributed.wrap(model, session.device), loader.dataset)
     bad_videos = open_account(session.output_dir, loader.dataset, cfg.DATA.MAX_BAD_FRACTION, session.log)
     progress = _start(cfg, session, model, step, loader, bad_videos)
     progress.operators = _settle(cfg, session, model, step, progress.operators)

@@ -8,6 +8,7 @@ from fvcore.common.registry import Registry
 from torch import nn
 
 from slowfast.models import uniformer, uniformer_light
+from slowfast.models.freezing import freeze
 
 MODEL_REGISTRY = Registry("MODEL")
 MODEL_REGISTRY.__doc__ = """Models by name (MODEL.MODEL_NAME): callables that map a cfg to a module.
@@ -81,10 +82,14 @@ def _checkpoint(cfg: CfgNode) -> Sequence[int]:
 def build_model(cfg: CfgNode) -> nn.Module:
     """The model that MODEL.MODEL_NAME names, on the CPU, freshly initialised; no file is read.
 
-    Raises ValueError for a name that is not registered.
+    What MODEL.FREEZE names is not trained. Raises ValueError for a name that is not registered, or a pattern that
+    matches nothing.
     """
     name = cfg.MODEL.MODEL_NAME
     if name not in MODEL_REGISTRY:
         known = ", ".join(sorted(known for known, _ in MODEL_REGISTRY))
         raise ValueError(f"MODEL.MODEL_NAME {name!r} is not a model; known: {known}")
-    return MODEL_REGISTRY.get(name)(cfg)
+    model = MODEL_REGISTRY.get(name)(cfg)
+    if cfg.MODEL.FREEZE:
+        freeze(model, cfg.MODEL.FREEZE)
+    return model

@@ -38,6 +38,7 @@ class UniformerBase(nn.Module):
     """
 
     HEADS = ("head",)
+    ENTRY_STAGES: dict[str, int] = {}  # parameters outside of blocks that enter with a stage 1..4
 
     def __init__(self, in_channels: int, checkpoint: Sequence[int]) -> None:
         super().__init__()
@@ -98,6 +99,28 @@ class UniformerBase(nn.Module):
             else:
                 tokens, state = block(tokens, state)
         return tokens, state
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of all stages together."""
+        return sum(len(getattr(self, f"blocks{stage}")) for stage in range(1, NUM_STAGES + 1))
+
+    def layer_of(self, name: str) -> int:
+        """How deep a parameter lies: 0 the first patch embedding, n the n-th block, num_blocks + 1 what follows it.
+
+        A later patch embedding, and what else enters with its stage, counts with the first block of the stage.
+        """
+        part, *rest = name.split(".")
+        starts = [1]
+        for stage in range(1, NUM_STAGES):
+            starts.append(starts[-1] + len(getattr(self, f"blocks{stage}")))
+        if part == "patch_embed1":
+            return 0
+        if part.startswith("blocks"):
+            return starts[int(part.removeprefix("blocks")) - 1] + int(rest[0])
+        if part.startswith("patch_embed"):
+            return starts[int(part.removeprefix("patch_embed")) - 1]
+        return starts[self.ENTRY_STAGES[part] - 1] if part in self.ENTRY_STAGES else self.num_blocks + 1
 
     def reset_head(self, num_classes: int, generator: torch.Generator | None = None) -> None:
         """Put freshly drawn heads for `num_classes` (0: none) in place of the old ones."""

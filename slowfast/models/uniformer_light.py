@@ -176,6 +176,7 @@ class UniformerLight(UniformerBase):
     """
 
     HEADS = ("head", "head_cls")
+    ENTRY_STAGES = {"cls_token": 3, "cls_upsample": 4}
 
     def __init__(
         self,

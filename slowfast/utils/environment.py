@@ -7,6 +7,7 @@ import ctypes
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 
 _GIB = 1024**3
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_STATUS = Path("/proc/self/status")  # of this process, on Linux
 _PACKAGES = ("slowfast", "torch", "torchvision", "av", "numpy")
 
 
@@ -106,6 +108,27 @@ def free_memory(device: torch.device, processes_on_host: int) -> int | None:
         return torch.cuda.mem_get_info(device)[0] + reserve
     memory = _memory_of_machine()
     return None if memory is None else memory[1] // processes_on_host
+
+
+def peak_of(call: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes that a call takes at its peak above what this process held before; None on a CPU outside Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    if not _STATUS.exists():
+        call()
+        return None
+    _STATUS.with_name("clear_refs").write_text("5")  # the peak starts anew
+    before = _status("VmRSS")
+    call()
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    """Bytes, from what Linux says of this process."""
+    return next(1024 * int(line.split()[1]) for line in _STATUS.read_text().splitlines() if line.startswith(name))
 
 
 def _memory_of_machine() -> tuple[int, int] | None:

@@ -37,6 +37,13 @@ STEPS = ("SOLVER.LR_POLICY", "steps_with_relative_lrs")
         (("NUM_SHARDS", "2", "SHARD_ID", "2"), "SHARD_ID is 2; with NUM_SHARDS 2 it is 0 to 1"),
         (("NUM_GPUS", "8", "TRAIN.BATCH_SIZE", "36"), "TRAIN.BATCH_SIZE 36 is not a multiple of NUM_GPUS 8"),
         (("NUM_GPUS", "3", "TRAIN.BATCH_SIZE", "3"), "TEST.BATCH_SIZE 8 .* write one, such as 9"),
+        (("SOLVER.LAYER_DECAY", "0"), "SOLVER.LAYER_DECAY is 0; it must be above 0, to 1"),
+        (("SOLVER.LAYER_DECAY", "1.1"), "SOLVER.LAYER_DECAY is 1.1;"),
+        (("DATA.SAMPLER", "fair"), "DATA.SAMPLER is 'fair'; allowed: 'uniform', 'balanced'"),
+        (
+            ("DATA.MULTI_LABEL", "True", "MODEL.LOSS_FUNC", "bce_logit", "MODEL.CLASS_WEIGHTS", "balanced"),
+            "MODEL.CLASS_WEIGHTS balanced needs one class for each video",
+        ),
         (("NUM_GPUS", "-1"), "NUM_GPUS is -1; it must be 0 or more"),
         (("SOLVER.MAX_EPOCH", "0"), "SOLVER.MAX_EPOCH is 0; it must be 1 or more"),
         (("AUG.RE_PROB", "1.5"), "AUG.RE_PROB is 1.5; it must be from 0 to 1"),

@@ -61,7 +61,6 @@ def test_all_faults_of_a_recipe_come_at_once_and_nothing_is_set(tmp_path):
         ("MULTIGRID.SHORT_CYCLE", "False", "True", "multigrid training"),
         ("DETECTION.ENABLE", False, True, "AVA"),
         ("MODEL.ACT_CHECKPOINT", "false", "true", "MODEL.USE_CHECKPOINT"),
-        ("SOLVER.LAYER_DECAY", "1.0", "0.75", "layer-wise"),
         ("BN.NORM_TYPE", "batchnorm", "sync_batchnorm", "batch normalisation"),
         ("TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN", (), ("module.",), "renaming"),
         ("TRAIN.CHECKPOINT_TYPE", "pytorch", "caffe2", "caffe2"),

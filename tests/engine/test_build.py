@@ -1,9 +1,12 @@
-"""Rates for another batch than the recipe's, in the words of the log; the published rule beside it."""
+"""Rates for another batch than the recipe's, in the words of the log; the published rule beside it. Class weights."""
 
 import pytest
+import torch
 
 from slowfast.config import get_cfg, resolve
-from slowfast.engine.build import describe_rate, learning_rate
+from slowfast.datasets.build import build_loader
+from slowfast.engine.build import build_step, describe_rate, learning_rate
+from slowfast.models.build import build_model
 
 RATES = ["SOLVER.BASE_LR", "4e-4", "SOLVER.WARMUP_START_LR", "1e-6", "SOLVER.COSINE_END_LR", "2e-6"]
 
@@ -58,3 +61,19 @@ def test_a_rule_that_adds_nothing_is_named():
     notes = []
     resolve(cfg, notes)
     assert any("BASE_LR_SCALE_NUM_SHARDS adds nothing" in note for note in notes)
+
+
+def test_rare_classes_weigh_more_in_the_loss_and_come_more_often(debug_cfg, debug_data, tmp_path):
+    """Of three videos of each class in the training list, one of class 0 is left."""
+    lines = (debug_data / "train.csv").read_text().splitlines()
+    kept = [line for line in lines if not line.endswith(" 0")]
+    kept += [line for line in lines if line.endswith(" 0")][:1]
+    (tmp_path / "train.csv").write_text("\n".join(kept) + "\n")
+    balanced = ("MODEL.CLASS_WEIGHTS", "balanced", "DATA.SAMPLER", "balanced")
+    cfg = debug_cfg(*balanced, "DATA.PATH_TO_DATA_DIR", str(tmp_path), "TRAIN.BATCH_SIZE", "2")
+    loader = build_loader(cfg, "train")
+    step = build_step(cfg, torch.device("cpu"), build_model(cfg), loader.dataset)
+    rare, common = (step.loss(torch.zeros(1, 8), torch.tensor([label])).item() for label in (0, 1))
+    assert rare == pytest.approx(3 * common)
+    order = [index for batch in loader.order for _, index in batch]
+    assert len(order) == 22 and order.count(21) >= 2

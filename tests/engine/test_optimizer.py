@@ -235,3 +235,35 @@ def test_clipping_does_not_hide_gradients_that_are_not_finite():
     parameters = with_gradients()
     parameters[0].grad[0] = torch.inf
     assert not optimizers.clip(parameters, max_norm=1.0).isfinite()
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_rates_fall_from_the_head_to_the_first_layer(light: bool) -> None:
+    model = tiny("light" if light else "")
+    groups = optimizers.param_groups(
+        model, weight_decay=0.05, bn_weight_decay=0.0, zero_wd_1d=True, layer_decay=0.5
+    )
+    scales = {name: group["lr_scale"] for group in groups for name in names_of(model, group["params"])}
+    assert set(scales) == {name for name, _ in model.named_parameters()}
+    blocks = 7 if light else 5
+    expected = {
+        "patch_embed1": 0, "blocks1.0": 1, "patch_embed2": 2, "blocks2.0": 2, "patch_embed3": 3, "blocks3.0": 3,
+        "blocks3.1": 4, "patch_embed4": blocks if not light else 6, "blocks4.0": 6 if light else 5, "norm": blocks + 1,
+        "head": blocks + 1,
+    }  # fmt: skip
+    if light:
+        expected |= {
+            "blocks3.2": 5, "blocks4.1": 7, "cls_token": 3, "cls_upsample": 6, "norm_cls": 8, "head_cls": 8,
+        }  # fmt: skip
+    for name, scale in scales.items():
+        (part,) = [part for part in expected if name == part or name.startswith(part + ".")]
+        assert scale == 0.5 ** (blocks + 1 - expected[part]), name
+    decays = {group["name"].split(",")[0]: group["weight_decay"] for group in groups}
+    assert decays == {"batch_norm": 0.0, "decayed": 0.05, "undecayed": 0.0}
+    optimizer = optimizers.build(groups, "adamw", lr=1e-3)
+    assert {group["lr"] for group in optimizer.param_groups} == {1e-3 * 0.5**n for n in range(blocks + 2)}
+
+
+def test_a_model_that_does_not_know_its_layers_takes_no_layer_decay() -> None:
+    with pytest.raises(ValueError, match="SOLVER.LAYER_DECAY 0.7 needs a model that knows its layers"):
+        optimizers.param_groups(Small(), weight_decay=0.1, bn_weight_decay=0.0, zero_wd_1d=True, layer_decay=0.7)

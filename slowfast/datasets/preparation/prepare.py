@@ -32,6 +32,14 @@ class Plan:
     check: bool = True
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What came of a preparation: a report for people, and the keys of a config that read the lists."""
+
+    report: str
+    keys: dict[str, object]
+
+
 @dataclass
 class _Media:
     """The media folder of a plan, and what was made from its videos.
@@ -95,8 +103,8 @@ class _Media:
         return next(templates, "") if self.kind == "frames" else ""
 
 
-def prepare_annotated(plan: Plan, annotated: Mapping[str, Sequence[Entry]], classes: ClassNumbers) -> str:
-    """Lists of the entries whose media are there, in `out` or its folders split1, split2, ...; returns a report.
+def prepare_annotated(plan: Plan, annotated: Mapping[str, Sequence[Entry]], classes: ClassNumbers) -> Prepared:
+    """Lists of the entries whose media are there, in `out` or its folders split1, split2, ....
 
     annotated: folder below `out` ("" for itself) → entries.
     """
@@ -115,7 +123,7 @@ def prepare_annotated(plan: Plan, annotated: Mapping[str, Sequence[Entry]], clas
             if name not in annotated:
                 texts += report.removed(lists.remove_other_lists(plan.out / name, plan.data_set, ()))
     texts += report.unused(len(found.tree.paths(found.kind)) - len(used), found.kind, plan.media)
-    return "\n".join([*texts, *_closing(found, len(classes.names), written)])
+    return _prepared(found, texts, len(classes.names), written)
 
 
 def prepare_tree(
@@ -125,8 +133,8 @@ def prepare_tree(
     classes: ClassNumbers | None = None,
     group_by: str = "",
     seed: int = 0,
-) -> str:
-    """Lists of a tree of class folders, with a drawn split; returns a report.
+) -> Prepared:
+    """Lists of a tree of class folders, with a drawn split.
 
     Classes are numbered in the order of the folders' names, or as `classes` has them.
     What cannot be used (copies, videos that cannot be read) is left out before the split is drawn. Raises ValueError
@@ -150,7 +158,7 @@ def prepare_tree(
         raise ValueError(f"{error}. {report.left_out_before(plan.out, left_out, names)}") from None
     text, written = _write(found, "", items, left_out, names)
     notes = [*report.no_classes(unused), *report.alike(names_alike(used))]
-    return "\n".join([text, *notes, *_closing(found, len(names), {"": written})])
+    return _prepared(found, [text, *notes], len(names), {"": written})
 
 
 def _open(plan: Plan) -> _Media:
@@ -185,14 +193,18 @@ def _write(
     return "\n".join([text, *notes]), list(listed)
 
 
-def _closing(found: _Media, num_classes: int, written: Mapping[str, Collection[str]]) -> list[str]:
+def _prepared(
+    found: _Media, lines: Sequence[str], num_classes: int, written: Mapping[str, Collection[str]]
+) -> Prepared:
     """written: folder below `out` → the splits that have a list there."""
-    return [
+    keys = _keys(found, num_classes, written)
+    closing = [
         *report.ignored(found.tree.others),
         *report.conversion(found.results),
         *report.checked(found.num_checked, len(found.unreadable), found.kind),
-        *report.usage(_keys(found, num_classes, written)),
+        *report.usage(keys),
     ]
+    return Prepared("\n".join([*lines, *closing]), keys)
 
 
 def _keys(found: _Media, num_classes: int, written: Mapping[str, Collection[str]]) -> dict[str, object]:
