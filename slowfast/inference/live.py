@@ -29,8 +29,8 @@ GOODBYE_SECONDS = (
 class LivePrediction:
     """The newest window when the model was free, and its classes.
 
-    latency_seconds: from the arrival of its last frame to the result. dropped_frames: that came and were in no window,
-    since the start.
+    latency_seconds: from the arrival of its last frame to the result. dropped_frames: that came since the start and
+    were in no window because the model was busy.
     """
 
     span: Span
@@ -53,13 +53,14 @@ class NewestFrames:
     """Between a thread that puts frames in and one that takes windows out: the newest ``length`` frames, no more.
 
     A window is handed out once ``length`` frames have come and then after ``stride`` new ones or more: all that are
-    kept. dropped: frames so far that came and went between two windows.
+    kept. dropped: frames so far that came and went unseen, besides those that a stride above the length leaves out.
     """
 
     def __init__(self, length: int, stride: int) -> None:
         self._frames: deque[Arrived] = deque(maxlen=length)
         self._stride = stride
         self._taken_to = -1  # number of the last frame of the last window
+        self._awaited = 0  # number of the first frame of the next window, if the model keeps up
         self._changed = threading.Condition()
         self._ended = False
         self._error: BaseException | None = None
@@ -69,7 +70,7 @@ class NewestFrames:
         """The next frame; never waits."""
         with self._changed:
             full = len(self._frames) == self._frames.maxlen
-            if full and self._frames[0].number > self._taken_to:
+            if full and self._frames[0].number >= self._awaited:
                 self.dropped += 1
             self._frames.append(frame)
             self._changed.notify()
@@ -89,6 +90,7 @@ class NewestFrames:
                     raise self._error
                 return None
             self._taken_to = self._frames[-1].number
+            self._awaited = self._taken_to + 1 + max(0, self._stride - self._frames.maxlen)
             return list(self._frames)
 
     def _is_due(self) -> bool:

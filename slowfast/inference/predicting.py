@@ -114,8 +114,23 @@ def predict_live(
 ) -> str:
     """Watch a camera, address or pipe until it ends or the user interrupts; a file is read at its own pace.
 
-    Returns what is to be told at the end: frames dropped, latency. Raises UnreadableVideo.
+    Returns what is to be told at the end: frames dropped, latency. Raises UnreadableVideo, naming the source.
     """
+    try:
+        return _watch(classifier, source, lines, write, cut, input_format, options)
+    except UnreadableVideo as error:
+        raise UnreadableVideo(f"{source}: {error}") from error
+
+
+def _watch(
+    classifier: VideoClassifier,
+    source: str,
+    lines: Format,
+    write: Write,
+    cut: Cut,
+    input_format: str,
+    options: Mapping[str, str] | None,
+) -> str:
     with ExitStack() as stack:
         stream = stack.enter_context(open_stream(source, input_format=input_format, options=options))
         windows = plan(classifier.views.sampler, stream.fps, cut.window, cut.stride)

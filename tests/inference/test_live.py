@@ -106,6 +106,18 @@ def test_what_waits_for_the_model_never_grows():
     assert [frame.number for frame in newest.take()] == list(range(9992, 10_000)) and newest.dropped == 9992
 
 
+def test_frames_that_a_long_stride_leaves_out_are_not_dropped():
+    newest = NewestFrames(length=4, stride=10)
+    for number in range(14):  # windows of frames 0 to 3 and 10 to 13
+        newest.put(Arrived(number, None, None, 0.0))
+        if number in (3, 13):
+            assert [frame.number for frame in newest.take()] == list(range(number - 3, number + 1))
+    assert newest.dropped == 0
+    for number in range(14, 30):  # that of 20 to 23 is not taken in time
+        newest.put(Arrived(number, None, None, 0.0))
+    assert newest.take()[0].number == 26 and newest.dropped == 6
+
+
 def test_a_source_that_ends_before_a_window_is_full_is_scored_once():
     camera = Camera(total=3)
     camera.send(3)

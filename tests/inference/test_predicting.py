@@ -208,6 +208,8 @@ def test_classes_may_be_named_by_a_file(predict, refused, clip, tmp_path):
         (["{clip}", "{clip}", "--live"], "--live watches one camera or address, but 2 were given"),
         (["{clip}", "--live", "--overlay", "a.mp4"], "goes without --timeline and --overlay"),
         (["{clip}", "--live", "--smooth", "3"], "--smooth needs the windows that follow"),
+        (["none.mp4", "--live"], "none.mp4: no such file"),
+        (["tcp://127.0.0.1:1", "--live"], "tcp://127.0.0.1:1: not a readable video"),
         (["{clip}", "--live", "--input-option", "fast"], "--input-option is 'fast'; write NAME=VALUE"),
         (["{clip}", "--overlay", "a.gif"], "its name must end in .mp4"),
         (["{clip}", "--overlay", "{clip}"], "is the video itself: name another file"),
