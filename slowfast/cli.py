@@ -3,6 +3,7 @@
 ``slowfast reproduce RECIPE --checkpoint FILE KEY VALUE ...`` compares with a published figure, like tools/reproduce.py.
 ``slowfast benchmark WHAT`` measures ours beside the plain formulation, like tools/benchmark.py.
 ``slowfast check LIST`` decodes every video of a list and names those that fail, like tools/check_data.py.
+``slowfast predict CHECKPOINT VIDEO ...`` tells the classes of videos, like tools/predict.py.
 ``slowfast submit --cfg RECIPE --nodes N ...`` sends a run to a cluster, like tools/submit.py.
 """
 
@@ -26,7 +27,7 @@ from slowfast.submission import command as submission
 from slowfast.utils import launchers, stopping
 from slowfast.utils.stopping import Stopped
 
-COMMANDS = ("check", "doctor", "finetune")  # modules of slowfast.commands; the others stand here
+COMMANDS = ("check", "doctor", "finetune", "predict")  # modules of slowfast.commands; the others stand here
 USER_ERROR = 2  # exit status of a run that ends with a message for its user
 DEBUG = "SLOWFAST_DEBUG"
 EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PATH_PREFIX /videos NUM_GPUS 8"
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown option {unknown[0]}; settings are given as KEY VALUE, without dashes")
 
     def command() -> int:
-        read_pairs(opts)  # an odd number is told before words of ours join those of the user
+        if not getattr(args, "takes_words", False):
+            read_pairs(opts)  # an odd number is told before words of ours join those of the user
         return args.command(args, opts)
 
     return exit_status("slowfast", command, args.when_interrupted, args.signals)
@@ -158,7 +160,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add(commands, name: str, module: ModuleType) -> None:
     """A command that a module of slowfast.commands describes: HELP, DESCRIPTION, USAGE, EPILOG, add_arguments, run.
 
-    And WHEN_INTERRUPTED, what `exit_status` then says, where the same command goes on.
+    And WHEN_INTERRUPTED, what `exit_status` then says, where the same command goes on. One that takes any number of
+    words besides its options says so with TAKES_WORDS, and finds KEY VALUE pairs itself.
     """
     parser = commands.add_parser(
         name,
@@ -170,7 +173,11 @@ def _add(commands, name: str, module: ModuleType) -> None:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    parser.set_defaults(command=module.run, when_interrupted=getattr(module, "WHEN_INTERRUPTED", ""))
+    parser.set_defaults(
+        command=module.run,
+        when_interrupted=getattr(module, "WHEN_INTERRUPTED", ""),
+        takes_words=getattr(module, "TAKES_WORDS", False),
+    )
 
 
 def _run(args: argparse.Namespace, opts: list[str]) -> int:

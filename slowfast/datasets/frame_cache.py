@@ -85,10 +85,7 @@ class ShrunkFrames:
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames with these numbers, uint8 (len(indices), height, width, 3); raises what the reader raises."""
-        frames = torch.from_numpy(self._reader.read(indices))
-        if min(frames.shape[1:3]) > self._short_side:
-            frames = transforms.resize_short_side(frames, self._short_side, antialias=True)
-        return frames.numpy()
+        return shrink(torch.from_numpy(self._reader.read(indices)), self._short_side).numpy()
 
     def read_all(self) -> np.ndarray:
         """Every frame, uint8 (num_frames, height, width, 3), as many as there turn out to be."""
@@ -106,3 +103,10 @@ class ShrunkFrames:
 
     def __exit__(self, *exception: object) -> None:
         self._reader.__exit__(*exception)
+
+
+def shrink(frames: torch.Tensor, short_side: int) -> torch.Tensor:
+    """Frames uint8 (N, H, W, 3) with a short side of at most ``short_side`` pixels, antialiased."""
+    if min(frames.shape[1:3]) <= short_side:
+        return frames
+    return transforms.resize_short_side(frames, short_side, antialias=True)

@@ -81,11 +81,11 @@ def open_video(source: Source, *, threads: int = 1) -> "VideoReader":
             raise UnreadableVideo("empty file")
         source = io.BytesIO(source)
     elif isinstance(source, (str, os.PathLike)):
-        source = _checked_path(source)
+        source = checked_path(source)
     try:
         container = av.open(source, mode="r", metadata_errors="ignore")
     except (av.FFmpegError, OSError) as error:
-        raise UnreadableVideo(f"not a readable video ({_one_line(error)})") from error
+        raise UnreadableVideo(f"not a readable video ({one_line(error)})") from error
     try:
         return VideoReader(container, threads)
     except BaseException:
@@ -105,12 +105,10 @@ class VideoReader:
 
     def __init__(self, container: InputContainer, threads: int):
         self._container = container
-        self._stream = _video_stream(container)
+        self._stream = video_stream(container)
         self._stream.codec_context.thread_count = threads
         if threads != 1:
             self._stream.codec_context.thread_type = "AUTO"
-        self._convert_threads = threads
-        self._reformatter = VideoReformatter()
         self._packets = _PacketStream(container, self._stream)
         self.num_frames = self._packets.num_pictures
         self.damage = self._packets.damage
@@ -125,11 +123,8 @@ class VideoReader:
             raise UnreadableVideo("no frames in the video stream") from None
         if first.interlaced_frame:  # two packets may make one frame
             self._numbers = None
-        self._coded_size = first.width, first.height
-        self._transposed, self._upside_down, self._mirrored = _orientation(first)
-        self.height, self.width = first.height, first.width
-        if self._transposed:
-            self.height, self.width = first.width, first.height
+        self._picture = Pictures(first, threads)
+        self.height, self.width = self._picture.height, self._picture.width
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames with these numbers, uint8 (len(indices), height, width, 3), RGB.
@@ -211,21 +206,34 @@ class VideoReader:
                 self.num_frames = self._position + 1
                 raise EndOfVideo(self.num_frames) from None
             except (av.FFmpegError, OSError) as error:
-                reason = f"unreadable after {self._position + 1} frames ({_one_line(error)})"
+                reason = f"unreadable after {self._position + 1} frames ({one_line(error)})"
                 self._rewind()
                 raise UnreadableVideo(reason) from error
             self._current, self._position = frame, self._position + 1
         return self._current
 
-    def _picture(self, frame: av.VideoFrame) -> np.ndarray:
-        """Decoded frame → upright uint8 (height, width, 3) RGB."""
+
+class Pictures:
+    """Decoded frames of one stream → upright uint8 (height, width, 3) RGB, all in the size of the first one."""
+
+    def __init__(self, first: av.VideoFrame, threads: int):
+        self._threads = threads
+        self._reformatter = VideoReformatter()
+        self._coded_size = first.width, first.height
+        self._transposed, self._upside_down, self._mirrored = _orientation(first)
+        self.height, self.width = first.height, first.width
+        if self._transposed:
+            self.height, self.width = first.width, first.height
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """The picture of a frame; raises UnreadableVideo if it cannot be made."""
         width, height = self._coded_size
         try:
             rgb = self._reformatter.reformat(
-                frame, width=width, height=height, format="rgb24", threads=self._convert_threads
+                frame, width=width, height=height, format="rgb24", threads=self._threads
             )
         except av.FFmpegError as error:  # some colour spaces have no conversion
-            raise UnreadableVideo(f"a frame cannot be turned into RGB ({_one_line(error)})") from error
+            raise UnreadableVideo(f"a frame cannot be turned into RGB ({one_line(error)})") from error
         picture = rgb.to_ndarray()
         if self._transposed:
             picture = picture.swapaxes(0, 1)
@@ -254,7 +262,7 @@ class _PacketStream:
 
     def _walk(self) -> str:
         """Go through the stream once without decoding it; return what is wrong with it, or ""."""
-        promised = _promised_frames(self._container, self._stream)
+        promised = promised_frames(self._container, self._stream)
         num_packets = num_bytes = num_cut = end = 0
         try:
             for packet in self._demux():
@@ -268,15 +276,9 @@ class _PacketStream:
                     end = max(end, packet.pts + (packet.duration or 0))
                 self._keep(packet, num_bytes)
         except (av.FFmpegError, OSError) as error:
-            return f"reading stopped after {self.num_pictures} frames ({_one_line(error)})"
-        if self._container.format.name == "avi":  # counts slots of time, of which some may hold no picture
-            num_packets = max(num_packets, end)
-        if promised > num_packets + _FRAMES_TOLERANCE:
-            return f"the header promises {promised} frames, the file holds {self.num_pictures}"
-        promised_seconds, seconds = _promised_seconds(self._stream), float(end * self._stream.time_base)
-        if promised_seconds > seconds + _SECONDS_TOLERANCE:
-            return f"the header promises {promised_seconds:.2f} seconds, the file holds {seconds:.2f}"
-        return f"{num_cut} of {num_packets} packets are incomplete" if num_cut else ""
+            return f"reading stopped after {self.num_pictures} frames ({one_line(error)})"
+        what = what_is_missing(self._container, self._stream, promised, num_packets, self.num_pictures, end)
+        return what or (f"{num_cut} of {num_packets} packets are incomplete" if num_cut else "")
 
     def _demux(self) -> Iterator[av.Packet]:
         """Packets from where the container stands. Empty ones would tell the decoder that the stream ends."""
@@ -336,7 +338,7 @@ def _decode(
     yield from stream.decode(None)  # frames the decoder still holds back to put them in order
 
 
-def _checked_path(path: str | os.PathLike) -> str:
+def checked_path(path: str | os.PathLike) -> str:
     """Refuse what is not a file with something in it; return a name that FFmpeg takes literally."""
     name = os.fsdecode(path)
     try:
@@ -344,7 +346,7 @@ def _checked_path(path: str | os.PathLike) -> str:
     except FileNotFoundError as error:
         raise UnreadableVideo("no such file") from error
     except (OSError, ValueError) as error:
-        raise UnreadableVideo(f"the file cannot be opened ({_one_line(error)})") from error
+        raise UnreadableVideo(f"the file cannot be opened ({one_line(error)})") from error
     if stat.S_ISDIR(status.st_mode):
         raise UnreadableVideo("a folder, not a video file")
     if not stat.S_ISREG(status.st_mode):
@@ -354,7 +356,7 @@ def _checked_path(path: str | os.PathLike) -> str:
     return f"file:{name}"
 
 
-def _video_stream(container: InputContainer) -> VideoStream:
+def video_stream(container: InputContainer) -> VideoStream:
     """The first video stream that is not the cover picture of a sound file."""
     if container.format.name == "tty":  # FFmpeg renders plain text as a terminal session
         raise UnreadableVideo("a text file, not a video")
@@ -383,11 +385,25 @@ def _shows_frame(packet: av.Packet) -> bool:
     return True
 
 
-def _promised_frames(container: InputContainer, stream: VideoStream) -> int:
+def promised_frames(container: InputContainer, stream: VideoStream) -> int:
     """How many frames the header announces, or 0. In MP4 the index leaves out what an edit list cuts."""
     if "mp4" in container.format.name:
         return len(stream.index_entries)
     return stream.frames
+
+
+def what_is_missing(
+    container: InputContainer, stream: VideoStream, promised: int, num_packets: int, num_frames: int, end: int
+) -> str:
+    """What a file that has been read to its end, in units of the stream, lacks of what its header promises; or ""."""
+    if container.format.name == "avi":  # counts slots of time, of which some may hold no picture
+        num_packets = max(num_packets, end)
+    if promised > num_packets + _FRAMES_TOLERANCE:
+        return f"the header promises {promised} frames, the file holds {num_frames}"
+    promised_seconds, seconds = _promised_seconds(stream), float(end * stream.time_base)
+    if promised_seconds > seconds + _SECONDS_TOLERANCE:
+        return f"the header promises {promised_seconds:.2f} seconds, the file holds {seconds:.2f}"
+    return ""
 
 
 def _promised_seconds(stream: VideoStream) -> float:
@@ -426,5 +442,5 @@ def _frame_numbers(indices: Sequence[int]) -> np.ndarray:
     return numbers
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return " ".join((getattr(error, "strerror", None) or str(error)).split())

@@ -1,16 +1,26 @@
-"""One video, in no list, to the views that a test makes of it."""
+"""One video, in no list, to the views that a test makes of it: all at once, or frame by frame as they come."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from slowfast.datasets import frames
+from slowfast.datasets.checking.sources import FolderSource, LostSource, ShardSource
 from slowfast.datasets.clip_sampler import ClipSampler
-from slowfast.datasets.frame_cache import ShrunkFrames
-from slowfast.datasets.frames import Source, VideoReader, open_video
+from slowfast.datasets.frame_cache import ShrunkFrames, shrink
+from slowfast.datasets.frame_folders import FrameFolder
+from slowfast.datasets.frame_stream import FolderStream, FrameStream, open_stream
+from slowfast.datasets.frames import UnreadableVideo, VideoReader, open_video
 from slowfast.datasets.pipeline import EvalViews, Views
+from slowfast.datasets.tar_members import read_stored
 from slowfast.datasets.video_dataset import read_clips
+
+Video = frames.Source | FolderSource | ShardSource | LostSource
+"""A path, the bytes of a file, a binary file object, or where a list says that a video lies."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +35,52 @@ class VideoViews:
     short_side: int = 0
     threads: int = 1
 
-    def __call__(self, video: Source) -> tuple[Views, str]:
+    def __call__(self, video: Video) -> tuple[Views, str]:
         """The views, uint8, and what is damaged about the video, "" if nothing. Raises UnreadableVideo."""
         with self.open(video) as reader:
             clips, which = read_clips(reader, self.sampler, _no_draw)
             return self.make_views(clips, ()).repeated(which), reader.damage
 
-    def open(self, video: Source) -> VideoReader | ShrunkFrames:
+    def open(self, video: Video) -> VideoReader | FrameFolder | ShrunkFrames:
         """A reader of the video's frames, to be used as a context; raises UnreadableVideo."""
-        reader = open_video(video, threads=self.threads)
+        if isinstance(video, (FolderSource, ShardSource, LostSource)):
+            reader = video.open()
+        else:
+            reader = open_video(video, threads=self.threads)
+        return self.shrunk(reader)
+
+    def shrunk(self, reader: VideoReader | FrameFolder) -> VideoReader | FrameFolder | ShrunkFrames:
+        """The reader with frames as small as ``short_side`` says."""
         return ShrunkFrames(reader, self.short_side) if self.short_side else reader
+
+    def stream(self, video: Video) -> FrameStream | FolderStream:
+        """The video's frames one after the other, in their own size, as a context; raises UnreadableVideo."""
+        if isinstance(video, FolderSource):
+            return FolderStream(video.open())
+        if isinstance(video, LostSource):
+            raise UnreadableVideo(video.reason)
+        if isinstance(video, ShardSource):
+            return open_stream(read_stored(video.path, video.offset, video.size), threads=self.threads)
+        return open_stream(video, threads=self.threads)
+
+    def of_frame(self, picture: np.ndarray) -> Views:
+        """What the crops show of one frame, uint8 (H, W, 3): clips of this frame alone, (N, 1, S, S, 3)."""
+        frame = torch.from_numpy(picture)[None]
+        if self.short_side:
+            frame = shrink(frame, self.short_side)
+        return self.make_views(frame[None], ())
+
+
+def joined(frames: Mapping[int, Views], clips: np.ndarray, which: np.ndarray) -> Views:
+    """The views of clips whose frames were cut one by one: equal to those of the whole clips.
+
+    frames: number -> `VideoViews.of_frame` of it. clips int64 (D, T): numbers of the frames of each different clip;
+    which (C,): the different clip that each of the wanted ones is.
+    """
+    pixels = [torch.cat([frames[number].clips for number in clip], dim=1) for clip in clips.tolist()]
+    crops = frames[int(clips[0, 0])]
+    rows = len(crops.clips) * torch.arange(len(clips))[:, None] + crops.rows
+    return Views.of(torch.cat(pixels), rows=rows.flatten()).repeated(which)
 
 
 def _no_draw() -> np.random.Generator:

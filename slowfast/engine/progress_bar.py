@@ -7,14 +7,17 @@ from typing import Any
 
 
 class ProgressBar:
-    """A tqdm bar on stderr when `wanted` and stderr is a terminal; otherwise every call does nothing."""
+    """A tqdm bar on stderr when `wanted` and stderr is a terminal; otherwise every call does nothing.
+
+    `total` 0: not known.
+    """
 
     def __init__(self, title: str, total: int, *, wanted: bool, done: int = 0) -> None:
         self._bar = None
         if wanted and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=done, desc=title, leave=False, dynamic_ncols=True)
+            self._bar = tqdm(total=total or None, initial=done, desc=title, leave=False, dynamic_ncols=True)
 
     @property
     def visible(self) -> bool:

@@ -12,6 +12,7 @@ from slowfast.config.loading import config_in, load_cfg
 from slowfast.datasets.annotations import read_class_names
 from slowfast.datasets.build import build_device_stage, build_video_views
 from slowfast.engine import operators, precision
+from slowfast.engine.reproduce import published_names
 from slowfast.inference.classifier import VideoClassifier
 from slowfast.models import pretrained
 from slowfast.models.build import build_model
@@ -49,7 +50,7 @@ def load(
     _choose_operators(cfg, model, num_views, dtype, on, payload.get("operators", {}))
     return VideoClassifier(
         model=model,
-        class_names=_class_names(cfg, payload),
+        class_names=_class_names(cfg, payload, recipe),
         views=views,
         prepare=build_device_stage(cfg),
         device=on,
@@ -88,11 +89,15 @@ def _config(
     return config_in(text, f"the config in {path}", opts)
 
 
-def _class_names(cfg, payload: Mapping[str, Any]) -> tuple[str, ...]:
-    """As the checkpoint has them, else from MODEL.CLASS_NAMES_PATH, else numbers."""
+def _class_names(cfg, payload: Mapping[str, Any], recipe: str | os.PathLike | None) -> tuple[str, ...]:
+    """As the checkpoint has them, else from MODEL.CLASS_NAMES_PATH, else those of the data set that a recipe of ours is
+    for, if there are as many, else numbers."""
     names = payload.get("class_names")
     if names is None and cfg.MODEL.CLASS_NAMES_PATH:
         names = read_class_names(cfg.MODEL.CLASS_NAMES_PATH)
+    elif names is None and recipe is not None and (published := published_names(recipe)):
+        names = read_class_names(published)
+        names = names if len(names) == cfg.MODEL.NUM_CLASSES else None
     if names is None:
         return tuple(f"class {number}" for number in range(cfg.MODEL.NUM_CLASSES))
     if len(names) != cfg.MODEL.NUM_CLASSES:

@@ -6,42 +6,20 @@ video gets the scores here that it gets there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from slowfast.datasets.frames import Source
 from slowfast.datasets.pipeline import DeviceStage, Views
-from slowfast.datasets.video_views import VideoViews
+from slowfast.datasets.video_views import Video, VideoViews
 from slowfast.engine import metrics, precision
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The classes of one video. ``logits`` float32 (K,), merged over its views; ``probabilities`` float32 (K,).
-
-    ``ranking`` lists class numbers, the best first. ``damage``: "" or what the file lacks. ``num_views``: how many
-    were scored.
-    """
-
-    class_names: tuple[str, ...]
-    logits: Tensor
-    probabilities: Tensor
-    ranking: tuple[int, ...]
-    num_views: int
-    damage: str = ""
-
-    def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """(class name, probability from 0 to 1) of the best classes."""
-        return [
-            (self.class_names[number], float(self.probabilities[number])) for number in self.ranking[:count]
-        ]
-
-    def __repr__(self) -> str:
-        best = ", ".join(f"{name} {probability:.1%}" for name, probability in self.top(3))
-        return f"Prediction({best})"
+from slowfast.inference.prediction import Prediction, WindowPrediction
+from slowfast.inference.streaming import VideoWindows
+from slowfast.inference.timeline import SMOOTHING, Timeline, check_smoothing, timeline
+from slowfast.inference.windows import Extent, plan
 
 
 @dataclass(frozen=True)
@@ -64,7 +42,7 @@ class VideoClassifier:
     ensemble_method: str
     facts: dict
 
-    def predict(self, video: Source) -> Prediction:
+    def predict(self, video: Video) -> Prediction:
         """The classes of a video: a path, the bytes of a file, or a binary file object; decoded once for all views.
 
         Raises UnreadableVideo, a ValueError, with the reason.
@@ -72,15 +50,57 @@ class VideoClassifier:
         views, damage = self.views(video)
         return self.merge(self.score(views), damage)
 
+    def predict_windows(
+        self, video: Video, *, window: Extent | None = None, stride: Extent | None = None
+    ) -> Iterator[WindowPrediction]:
+        """The classes of one window of a long video after the other, in memory that does not grow with its length.
+
+        window, stride: how long each is, and how far one begins after the other; seconds, or frames as "64f". Unless
+        given, a window is what one clip of the model spans, and they overlap by half; see slowfast.inference.windows.
+        Each is scored like a video of its own. Raises UnreadableVideo; ValueError for lengths that cannot be used.
+        """
+        with self.open_windows(video, window=window, stride=stride) as windows:
+            yield from windows
+
+    def timeline(
+        self,
+        video: Video,
+        *,
+        window: Extent | None = None,
+        stride: Extent | None = None,
+        smoothing: int = SMOOTHING,
+    ) -> Timeline:
+        """What happens when in a long video: windows as of `predict_windows`, and segments in which one class leads.
+
+        smoothing: windows that each is averaged with before segments are made, an odd number; 1 for none.
+        """
+        check_smoothing(smoothing)
+        with self.open_windows(video, window=window, stride=stride) as windows:
+            found = timeline(windows, self.class_names, smoothing)
+            return replace(found, damage=windows.damage)
+
+    def open_windows(
+        self, video: Video, *, window: Extent | None = None, stride: Extent | None = None
+    ) -> VideoWindows:
+        """What `predict_windows` goes through, as a context that also tells what is known of the video."""
+        with ExitStack() as stack:
+            stream = stack.enter_context(self.views.stream(video))
+            windows = plan(self.views.sampler, stream.fps, window, stride)
+            stack.pop_all()  # what is returned closes it
+        return VideoWindows(
+            stream, self.views, windows, self.score_together, self.merge, self.views_per_batch
+        )
+
+    def score_together(self, videos: Sequence[Views]) -> list[Tensor]:
+        """`score` of each; they go through the model together, `views_per_batch` at a time."""
+        sizes = [len(views.clips) for views in videos]
+        clips = torch.cat([views.clips for views in videos])
+        logits = torch.cat([self.logits(batch) for batch in clips.split(self.views_per_batch)])
+        return [part[views.rows] for part, views in zip(logits.split(sizes), videos, strict=True)]
+
     def score(self, views: Views) -> Tensor:
         """Logits float32 (V, K) of views, on the CPU."""
-        logits = torch.cat(
-            [
-                self.logits(views.clips[start : start + self.views_per_batch])
-                for start in range(0, len(views.clips), self.views_per_batch)
-            ]
-        )
-        return logits[views.rows]
+        return self.score_together([views])[0]
 
     @torch.inference_mode()
     def logits(self, clips: Tensor) -> Tensor:

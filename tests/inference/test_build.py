@@ -85,6 +85,19 @@ def test_weights_alone_need_their_recipe(trained_run, tmp_path, debug_data, clas
         slowfast.load(weights, recipe=trained_run / "config.yaml", device="cpu", opts=options)
 
 
+def test_weights_of_a_recipe_of_ours_have_the_names_of_its_data_set(trained_run, tmp_path):
+    weights, recipe = tmp_path / "weights.pyth", tmp_path / "configs" / "k8" / "tiny.yaml"
+    checkpoint.save({"model_state": checkpoint.load(trained_run / "best.pyth")["model_state"]}, weights)
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text((trained_run / "config.yaml").read_text())
+    names = tmp_path / "data_lists" / "k8" / "classes.txt"
+    names.parent.mkdir(parents=True)
+    names.write_text("".join(f"name {number}\n" for number in range(8)))
+    assert slowfast.load(weights, recipe=recipe, device="cpu").class_names[7] == "name 7"
+    names.write_text("one\ntwo\n")  # the weights are of other classes than the data set has
+    assert slowfast.load(weights, recipe=recipe, device="cpu").class_names[7] == "class 7"
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("gpu", "write cpu, cuda or cuda:N"), ("cuda:99", "CUDA devices here: write cpu")]
 )
