@@ -8,6 +8,7 @@ import numpy as np
 
 from slowfast.datasets.clip_sampler import ClipSampler
 from slowfast.datasets.frame_cache import ShrunkFrames
+from slowfast.datasets.frame_folders import FrameFolder
 from slowfast.datasets.frames import Source, VideoReader, open_video
 from slowfast.datasets.pipeline import EvalViews, Views
 from slowfast.datasets.video_dataset import read_clips
@@ -28,12 +29,19 @@ class VideoViews:
     def __call__(self, video: Source) -> tuple[Views, str]:
         """The views, uint8, and what is damaged about the video, "" if nothing. Raises UnreadableVideo."""
         with self.open(video) as reader:
-            clips, which = read_clips(reader, self.sampler, _no_draw)
-            return self.make_views(clips, ()).repeated(which), reader.damage
+            return self.of(reader), reader.damage
+
+    def of(self, reader: VideoReader | FrameFolder | ShrunkFrames) -> Views:
+        """The views of an open video. Raises UnreadableVideo."""
+        clips, which = read_clips(reader, self.sampler, _no_draw)
+        return self.make_views(clips, ()).repeated(which)
 
     def open(self, video: Source) -> VideoReader | ShrunkFrames:
         """A reader of the video's frames, to be used as a context; raises UnreadableVideo."""
-        reader = open_video(video, threads=self.threads)
+        return self.shrunk(open_video(video, threads=self.threads))
+
+    def shrunk(self, reader: VideoReader | FrameFolder) -> VideoReader | FrameFolder | ShrunkFrames:
+        """The reader with frames as small as ``short_side`` says."""
         return ShrunkFrames(reader, self.short_side) if self.short_side else reader
 
 

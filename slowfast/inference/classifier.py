@@ -7,7 +7,7 @@ video gets the scores here that it gets there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,8 @@ class VideoClassifier:
     model: in evaluation mode on ``device``, clips float32 (B, 3, T, S, S) -> logits (B, K). views: a video -> uint8
     views (see slowfast.datasets.video_views). prepare: those on the device -> model input. dtype: of the arithmetic,
     None for float32. views_per_batch: that go through the model at once. ensemble_method: how views are merged.
-    facts: where it comes from, plain values: checkpoint, recipe, versions.
+    facts: where it comes from, plain values: checkpoint, recipe, versions. description: what a file made from it takes
+    along: config, the text of its whole config, and preprocessing, plain values.
     """
 
     model: nn.Module
@@ -63,6 +64,7 @@ class VideoClassifier:
     views_per_batch: int
     ensemble_method: str
     facts: dict
+    description: dict = field(default_factory=dict, repr=False)
 
     def predict(self, video: Source) -> Prediction:
         """The classes of a video: a path, the bytes of a file, or a binary file object; decoded once for all views.
