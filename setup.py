@@ -38,6 +38,9 @@ setup(
         "tensorboard",
         "tqdm",
     ],
-    extras_require={**EXTRAS, "dev": ["hypothesis", "matplotlib", "pytest", "ruff", *sum(EXTRAS.values(), [])]},
+    extras_require={
+        **EXTRAS,
+        "dev": ["hypothesis", "matplotlib", "pytest", "ruff", *sum(EXTRAS.values(), [])],
+    },
     entry_points={"console_scripts": ["slowfast = slowfast.cli:main"]},
 )

@@ -6,16 +6,20 @@ video gets the scores here that it gets there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from slowfast.datasets.frames import Source
+from slowfast.datasets.frames import Source, open_video
 from slowfast.datasets.pipeline import DeviceStage, Views
 from slowfast.datasets.video_views import VideoViews
 from slowfast.engine import metrics, precision
+from slowfast.inference.clip_features import decode, gather
+from slowfast.inference.features import VideoFeatures
+from slowfast.inference.layer_values import HEAD_INPUT, check_layer, layer_values
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,38 @@ class VideoClassifier:
         """Clips uint8 (N, T, S, S, 3), RGB -> float32 (N, 3, T, S, S) on the device, as the model takes them."""
         no_boxes = torch.zeros((len(clips), 0, 4), dtype=torch.int64)
         return self.prepare(clips.to(self.device), no_boxes, torch.zeros(len(clips), dtype=torch.int64))
+
+    def layer_values(self, clips: Tensor, layer: str = HEAD_INPUT, dense: bool = False) -> Tensor:
+        """What a layer gives for clips uint8 (N, T, S, S, 3), RGB, that go through the model at once.
+
+        float32 (N, C) on the CPU, or with ``dense`` (N, ..., C). See slowfast.inference.layer_values for the names of
+        layers and what is refused.
+        """
+        return layer_values(self.model, layer, dense, lambda: self.logits(clips))
+
+    def features(
+        self,
+        video: Source,
+        layer: str = HEAD_INPUT,
+        *,
+        dense: bool = False,
+        stride_seconds: float = 0.0,
+        dtype: str = "float32",
+    ) -> VideoFeatures:
+        """What a layer gives for the clips of a video, with their frames and times; the video is decoded once.
+
+        The clips are those of the test, or with ``stride_seconds`` windows over the whole video. Raises
+        UnreadableVideo with the reason, and ValueError for a layer that is none, as `layer_values` does.
+        """
+        check_layer(self.model, layer)
+        events = decode(
+            self.views,
+            lambda: open_video(video, threads=self.views.threads),
+            stride_seconds,
+            self.views_per_batch,
+        )
+        name = os.fspath(video) if isinstance(video, str | os.PathLike) else ""
+        return gather(events, lambda clips: self.layer_values(clips, layer, dense), name=name, dtype=dtype)
 
     def merge(self, logits: Tensor, damage: str = "") -> Prediction:
         """The prediction for one video from the logits (V, K) of its views.

@@ -27,8 +27,8 @@ def top1(
     largest = int(table.labels.max())
     if largest >= len(classifier.class_names):
         raise ValueError(
-            f"--check-list {path}: label {largest}, but the model knows {len(classifier.class_names)} classes, numbered "
-            "from 0; give a list of its data set"
+            f"--check-list {path}: label {largest}, but the model knows {len(classifier.class_names)} classes, "
+            "numbered from 0; give a list of its data set"
         )
     for index in range(len(table)):
         try:

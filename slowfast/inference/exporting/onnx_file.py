@@ -73,7 +73,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, str]:
 def quantise(path: Path, target: Path, way: str, clips: Sequence[Tensor]) -> None:
     """Write the model in ``path`` with the weights of its linear layers in int8 to ``target``.
 
-    way: dynamic, activations are scaled as they come; static, by what they are for ``clips``, inputs of the model.
+    way: dynamic, activations are scaled as they come; static, by what they are for ``clips``, batches of inputs.
     """
     quantization = require("onnxruntime.quantization", WHY)
     pre_process = require("onnxruntime.quantization.shape_inference", WHY).quant_pre_process
@@ -112,7 +112,7 @@ def _reader(quantization: Any, clips: Sequence[Tensor]) -> Any:
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             given = next(self.left, None)
-            return None if given is None else {INPUT: given[None].numpy()}
+            return None if given is None else {INPUT: given.numpy()}
 
     return Clips()
 
