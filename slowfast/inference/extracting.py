@@ -12,6 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from slowfast.datasets.annotations import VideoTable, table_of_paths
 from slowfast.datasets.checking.listing import read_listing
 from slowfast.datasets.frames import UnreadableVideo
@@ -31,7 +34,6 @@ from slowfast.inference.feature_shards import (
     write_shard,
 )
 from slowfast.inference.features import SETTINGS_FILE, VideoFeatures
-from slowfast.inference.layer_values import check_layer
 from slowfast.utils.atomic import replace_file
 from slowfast.utils.plural import counted
 from slowfast.utils.read_ahead import read_ahead
@@ -99,7 +101,7 @@ def extract(
 
     Raises ValueError where ``out`` holds features of other settings, which are left as they are.
     """
-    check_layer(classifier.model, wanted.layer)
+    _try(classifier, wanted)
     out.mkdir(parents=True, exist_ok=True)
     starts = range(0, len(videos.table), wanted.shard_size)
     _claim(out, _settings(classifier, videos, wanted, len(starts)))
@@ -123,6 +125,15 @@ def extract(
     if failures:
         say(f"{counted(len(failures), 'video')} could not be read, see {out / FAILURES_FILE}")
     return len(failures)
+
+
+def _try(classifier: VideoClassifier, wanted: Wanted) -> None:
+    """Raise ValueError for what no video could be extracted with, before anything is written."""
+    sampler, side = classifier.views.sampler, classifier.views.make_views.crop_size
+    clip = torch.zeros((1, sampler.num_frames, side, side, 3), dtype=torch.uint8)
+    classifier.layer_values(clip, wanted.layer, wanted.dense)
+    if wanted.stride_seconds:
+        sampler.windows(1, 1.0, wanted.stride_seconds, np.random.default_rng(0))
 
 
 def _whole(path: Path, num_entries: int, say: Callable) -> Head | None:

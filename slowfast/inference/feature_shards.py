@@ -148,7 +148,7 @@ def _write_parquet(file: BinaryIO, shard: Shard) -> None:
     joined = _joined(shard.videos)
     counts = [len(video.frames) for video in shard.videos]
     facts = {
-        "shape": joined["features"].shape[1:],
+        "shapes": {name: joined[name].shape[1:] for name in ("features", "frames")},
         "clips_per_video": counts,
         "videos": [video.name for video in shard.videos],
         "labels": [video.label for video in shard.videos],
@@ -185,8 +185,7 @@ def _read_parquet(path: Path) -> tuple[dict[str, Any], list[int], Failures]:
         "videos": facts["videos"],
         "labels": facts["labels"],
     }
-    for name in ("features", "frames"):
+    for name, shape in facts["shapes"].items():
         flat = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        columns[name] = flat.reshape(table.num_rows, -1)
-    columns["features"] = columns["features"].reshape(table.num_rows, *facts["shape"])
+        columns[name] = flat.reshape(table.num_rows, *shape)
     return columns, facts["clips_per_video"], facts["failures"]

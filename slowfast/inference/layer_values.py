@@ -80,7 +80,7 @@ def _beside(modules: dict[str, nn.Module], layer: str) -> str:
     """Layers inside a list of layers, or the one that a layer is a part of."""
     inside = [name for name in modules if name.rpartition(".")[0] == layer]
     if isinstance(modules[layer], nn.ModuleList) and inside:
-        return f"one of {inside[0]} to {inside[-1]}"
+        return " or ".join(inside) if len(inside) < 4 else f"one of {inside[0]} to {inside[-1]}"
     return layer.rpartition(".")[0] or HEAD_INPUT
 
 
