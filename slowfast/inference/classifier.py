@@ -18,8 +18,8 @@ from slowfast.datasets.pipeline import DeviceStage, Views
 from slowfast.datasets.video_views import VideoViews
 from slowfast.engine import metrics, precision
 from slowfast.inference.clip_features import decode, gather
-from slowfast.inference.features import VideoFeatures
 from slowfast.inference.layer_values import HEAD_INPUT, check_layer, layer_values
+from slowfast.inference.video_features import VideoFeatures
 
 
 @dataclass(frozen=True)

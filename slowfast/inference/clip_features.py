@@ -14,7 +14,7 @@ from slowfast.datasets import sampling
 from slowfast.datasets.clip_stream import stream_clips
 from slowfast.datasets.frames import EndOfVideo, UnreadableVideo
 from slowfast.datasets.video_views import VideoViews
-from slowfast.inference.features import VideoFeatures
+from slowfast.inference.video_features import VideoFeatures
 
 DTYPES = ("float32", "float16")
 

@@ -33,7 +33,8 @@ from slowfast.inference.feature_shards import (
     shard_path,
     write_shard,
 )
-from slowfast.inference.features import SETTINGS_FILE, VideoFeatures
+from slowfast.inference.features import SETTINGS_FILE
+from slowfast.inference.video_features import VideoFeatures
 from slowfast.utils.atomic import replace_file
 from slowfast.utils.plural import counted
 from slowfast.utils.read_ahead import read_ahead

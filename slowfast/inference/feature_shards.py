@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from slowfast.inference.features import VideoFeatures
+from slowfast.inference.video_features import VideoFeatures
 from slowfast.utils.atomic import replace_file
 from slowfast.utils.optional import require
 

@@ -8,32 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
+from slowfast.inference.feature_shards import peek, read_shard, shard_path
+from slowfast.inference.video_features import VideoFeatures
 
 SETTINGS_FILE = "features.json"
-
-
-@dataclass(frozen=True)
-class VideoFeatures:
-    """What a layer gave for the clips of one video.
-
-    name, label: as in the list; several labels are joined by ";", without a list it is "".
-    features: float32 or float16 (clips, crops, C), or if they are dense (clips, crops, ..., C).
-    frames: int32 (clips, T), the frames of each clip, counted from 0.
-    start_seconds, end_seconds: float64 (clips,), when its first frame begins and its last one ends, by the average
-    frame rate of the file; not a number for folders of frames, which tell no time.
-    """
-
-    name: str
-    label: str
-    features: np.ndarray = field(repr=False)
-    frames: np.ndarray = field(repr=False)
-    start_seconds: np.ndarray = field(repr=False)
-    end_seconds: np.ndarray = field(repr=False)
-
-    def mean(self) -> np.ndarray:
-        """One vector for the video: float32 (C,), the mean over clips, crops and, of dense features, places."""
-        return self.features.reshape(-1, self.features.shape[-1]).mean(axis=0, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -53,8 +31,6 @@ class FeatureFolder:
         return self.num_videos
 
     def __iter__(self) -> Iterator[VideoFeatures]:
-        from slowfast.inference.feature_shards import read_shard
-
         for path in self.shards:
             yield from read_shard(path).videos
 
@@ -64,8 +40,6 @@ def read(folder: str | os.PathLike) -> FeatureFolder:
 
     Raises FileNotFoundError for another folder, and ValueError for one whose extraction is not finished.
     """
-    from slowfast.inference.feature_shards import peek, shard_path
-
     folder = Path(folder)
     if not (folder / SETTINGS_FILE).is_file():
         raise FileNotFoundError(
