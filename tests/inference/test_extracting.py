@@ -13,7 +13,7 @@ from slowfast.datasets import frames as frames_module
 from slowfast.datasets import video_dataset
 from slowfast.inference import extracting, features
 from slowfast.inference.clip_features import Begin, decode, gather
-from slowfast.inference.extracting import Wanted, find_videos
+from slowfast.inference.extracting import find_videos
 from slowfast.inference.feature_shards import write_shard
 
 
@@ -51,7 +51,7 @@ def test_features_lead_to_the_logits_of_the_test(classifier, debug_data, command
     assert len(found) == 16 == len(opened) and len(found.shards) == 3 and not found.failures
     lines = (debug_data / "test.csv").read_text().splitlines()
     for video, line in zip(found, lines, strict=True):
-        assert f"{video.name},{video.label}" == line
+        assert f"{video.name} {video.label}" == line
         assert video.features.shape == (2, 3, 16) and video.features.dtype == np.float32
         with torch.no_grad():
             logits = classifier.model.head(torch.from_numpy(video.features).flatten(0, 1)).mean(dim=0)
@@ -73,7 +73,7 @@ def test_python_gives_what_the_command_writes(classifier, debug_data, command, t
         "--format",
         "parquet",
     ]
-    shutil.copytree(debug_data / "test", tmp_path / "videos")
+    shutil.copytree(debug_data / "clips" / "test", tmp_path / "videos")
     assert command(tmp_path / "videos", *options) == 0
     for video in features.read(tmp_path / "out"):
         expected = classifier.features(
@@ -87,7 +87,7 @@ def test_python_gives_what_the_command_writes(classifier, debug_data, command, t
 
 
 def test_windows_cover_the_video_and_tell_their_times(classifier, debug_data):
-    path = next((debug_data / "test").rglob("*.mp4"))
+    path = next((debug_data / "clips" / "test").rglob("*.mp4"))
     with frames_module.open_video(path) as reader:
         length, fps = reader.num_frames, reader.fps
     found = classifier.features(path, stride_seconds=2 / fps)  # clips of 4 frames spread over 12
@@ -100,7 +100,7 @@ def test_windows_cover_the_video_and_tell_their_times(classifier, debug_data):
 def test_unreadable_videos_are_named_and_counted(debug_data, command, tmp_path, capsys):
     good = (debug_data / "test.csv").read_text().splitlines()[0]
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    (tmp_path / "list.csv").write_text(f"{good}\n{tmp_path / 'broken.mp4'},1\nnone.mp4,0\nnone.mp4,0\n")
+    (tmp_path / "list.csv").write_text(f"{good}\n{tmp_path / 'broken.mp4'} 1\nnone.mp4 0\nnone.mp4 0\n")
     assert command(tmp_path / "list.csv", "--media", debug_data) == 1
     with open(tmp_path / "out" / "failures.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -161,7 +161,7 @@ def test_a_damaged_or_short_shard_is_made_again(debug_data, command, tmp_path, o
         (["--stride", "1", "TEST.DATASET", "kinetics_sparse"], "leave the stride out"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is_written(
+def test_what_cannot_be_done_is_refused_before_a_file_is_written(
     debug_data, command, tmp_path, options, said, capsys
 ):
     assert command(debug_data / "test.csv", "--media", debug_data, *options) == 2
@@ -220,7 +220,3 @@ def test_values_that_a_dtype_cannot_hold_are_refused():
         gather([video, batch], lambda clips: torch.full((1, 2), 1e6), dtype="float16")
     found = gather([video, batch], lambda clips: torch.full((1, 2), 1e6))
     assert found.features.shape == (1, 1, 2) and np.isnan(found.start_seconds).all()
-
-
-def test_wanted_is_plain():
-    assert Wanted("head_input", False, "float32", 0.0, "npz", 1).shard_size == 1
