@@ -8,6 +8,11 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "slowfast" / "__init__.py").read_text("utf-8"))[1]
 README = ROOT / "README.md"
+EXTRAS = {
+    "onnx": ["onnx", "onnxruntime", "onnxscript"],
+    "parquet": ["pyarrow"],
+    "safetensors": ["safetensors"],
+}
 
 setup(
     name="slowfast",
@@ -34,6 +39,9 @@ setup(
         "tensorboard",
         "tqdm",
     ],
-    extras_require={"dev": ["hypothesis", "matplotlib", "pytest", "ruff"]},
+    extras_require={
+        **EXTRAS,
+        "dev": ["hypothesis", "matplotlib", "pytest", "ruff", *sum(EXTRAS.values(), [])],
+    },
     entry_points={"console_scripts": ["slowfast = slowfast.cli:main"]},
 )

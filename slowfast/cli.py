@@ -27,7 +27,7 @@ from slowfast.submission import command as submission
 from slowfast.utils import launchers, stopping
 from slowfast.utils.stopping import Stopped
 
-COMMANDS = ("check", "doctor", "finetune", "predict")  # modules of slowfast.commands; the others stand here
+COMMANDS = ("check", "doctor", "export", "extract", "finetune", "predict")  # modules of slowfast.commands
 USER_ERROR = 2  # exit status of a run that ends with a message for its user
 DEBUG = "SLOWFAST_DEBUG"
 EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PATH_PREFIX /videos NUM_GPUS 8"

@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +141,18 @@ def read_list(
         prefix=prefix,
         frame_counts=_tensor(frame_counts, torch.int32) if frame_folders else None,
         source=str(path),
+    )
+
+
+def table_of_paths(paths: Sequence[str], prefix: str) -> VideoTable:
+    """A table of videos that no list gives labels, such as those found in a folder: `label` gives []."""
+    encoded = [path.encode() for path in paths]
+    return VideoTable(
+        path_bytes=_tensor(bytearray(b"".join(encoded)), torch.uint8),
+        path_ends=_tensor(array("q", itertools.accumulate(map(len, encoded), initial=0)), torch.int64),
+        labels=torch.empty(0, dtype=torch.int32),
+        label_ends=torch.zeros(len(paths) + 1, dtype=torch.int64),
+        prefix=prefix,
     )
 
 

@@ -48,6 +48,28 @@ class ClipSampler:
             [self._clips(length, fps, rng), *(other(length, fps, stream) for other, stream in others)]
         )
 
+    def windows(
+        self, length: int, fps: float | None, stride_seconds: float, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Frame numbers, int64 (windows, T), of clips over the whole video, one every so many seconds.
+
+        Raises ValueError for the rule segments, whose clips have no length of their own, and UnreadableVideo for a
+        video without a frame rate.
+        """
+        if self.rule == "segments":
+            raise ValueError(
+                "this model's clips are spread over the whole video (its recipe samples segments), so there are no "
+                "windows to move along it: leave the stride out"
+            )
+        if not fps:
+            raise UnreadableVideo("it states no frame rate, which a stride in seconds needs")
+        span = sampling.clip_span(
+            self.num_frames, self.sampling_rate, unit=self.unit, fps=fps, target_fps=self.target_fps
+        )
+        starts = sampling.window_starts(length, span, stride_seconds * fps)
+        clips = [sampling.dense_indices(start, span, self.num_frames, length) for start in starts]
+        return np.stack([sampling.frame_order(clip, self.frame_order, rng) for clip in clips])
+
     def _clips(self, length: int, fps: float | None, rng: np.random.Generator) -> np.ndarray:
         clips = self._segments(length, rng) if self.rule == "segments" else self._dense(length, fps, rng)
         return np.stack([sampling.frame_order(clip, self.frame_order, rng) for clip in clips])

@@ -92,6 +92,17 @@ def all_clips(length: int, span: float, num_frames: int, num_clips: int, use_off
     return np.stack([dense_indices(start, span, num_frames, length) for start in starts])
 
 
+def window_starts(length: int, span: float, stride: float) -> list[float]:
+    """Starts of windows of `span` frames every `stride` frames from 0, and of one more that ends with the video.
+
+    A video that is shorter than a window has one, from 0. Raises ValueError unless `stride` is above 0.
+    """
+    if not stride > 0:
+        raise ValueError(f"windows every {stride:g} frames: the stride must be above 0")
+    free = max(length - span, 0.0)
+    return [number * stride for number in range(math.ceil(free / stride))] + [free]
+
+
 def linspace_float32(start: float, end: float, num: int) -> np.ndarray:
     """float32 (num,): equally spaced points from start to end inclusive, rounded as torch.linspace rounds.
 

@@ -38,8 +38,23 @@ class VideoViews:
     def __call__(self, video: Video) -> tuple[Views, str]:
         """The views, uint8, and what is damaged about the video, "" if nothing. Raises UnreadableVideo."""
         with self.open(video) as reader:
-            clips, which = read_clips(reader, self.sampler, _no_draw)
-            return self.make_views(clips, ()).repeated(which), reader.damage
+            return self.of(reader), reader.damage
+
+    def of(self, reader: VideoReader | FrameFolder | ShrunkFrames) -> Views:
+        """The views of an open video. Raises UnreadableVideo."""
+        clips, which = read_clips(reader, self.sampler, _no_draw)
+        return self.make_views(clips, ()).repeated(which)
+
+    def clips(
+        self, reader: VideoReader | FrameFolder | ShrunkFrames, stride_seconds: float = 0.0
+    ) -> np.ndarray:
+        """Frame numbers, int64 (clips, T), of the test's clips, or with a stride of windows over the whole video.
+
+        Raises what the sampler raises.
+        """
+        if stride_seconds:
+            return self.sampler.windows(reader.num_frames, reader.fps, stride_seconds, _no_draw())
+        return self.sampler(reader.num_frames, reader.fps, _no_draw())
 
     def open(self, video: Video) -> VideoReader | FrameFolder | ShrunkFrames:
         """A reader of the video's frames, to be used as a context; raises UnreadableVideo."""

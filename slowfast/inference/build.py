@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from slowfast.config.loading import config_in, load_cfg
 from slowfast.datasets.annotations import read_class_names
-from slowfast.datasets.build import build_device_stage, build_video_views
+from slowfast.datasets.build import build_device_stage, build_video_views, preprocessing
 from slowfast.engine import operators, precision
 from slowfast.engine.reproduce import published_names
 from slowfast.inference.classifier import VideoClassifier
+from slowfast.inference.exporting import safetensors_file
 from slowfast.models import pretrained
 from slowfast.models.build import build_model
 from slowfast.models.folding import fold
@@ -34,15 +37,13 @@ def load(
     TEST.NUM_SPATIAL_CROPS. Raises FileNotFoundError, or ValueError for a file that is no checkpoint, has no config, or
     holds weights that do not fit it.
     """
-    payload = checkpoint.load(path)
+    payload = _read(path)
     on = _device(device)
     cfg = _config(
         path, payload, recipe, [*opts, "NUM_GPUS", int(on.type == "cuda"), "NUM_SHARDS", 1, "SHARD_ID", 0]
     )
-    with seeds.forked_torch_stream(cfg.RNG_SEED, "init"):
-        model = build_model(cfg)
-    pretrained.fit(payload, model, replace_head=False)
-    fold(model)
+    model = _trained(cfg, payload)
+    fold(model, head=False)  # whose input are the features that users ask for
     model.eval().requires_grad_(False).to(on)
     views = build_video_views(cfg)
     num_views = min(cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS, cfg.TEST.BATCH_SIZE)
@@ -58,7 +59,28 @@ def load(
         views_per_batch=num_views,
         ensemble_method=cfg.DATA.ENSEMBLE_METHOD,
         facts=_facts(cfg, path, payload),
+        description={"config": cfg.dump(), "preprocessing": preprocessing(cfg)},
     )
+
+
+def load_weights(
+    path: str | os.PathLike, *, recipe: str | os.PathLike | None = None, opts: Sequence = ()
+) -> dict[str, Tensor]:
+    """The weights of a checkpoint as its model has them, nothing folded, on the CPU; arguments as of `load`."""
+    payload = _read(path)
+    return _trained(_config(path, payload, recipe, opts), payload).state_dict()
+
+
+def _read(path: str | os.PathLike) -> dict[str, Any]:
+    """What a checkpoint holds, or a file of weights that `slowfast export --to safetensors` wrote."""
+    return safetensors_file.read(path) if Path(path).suffix == ".safetensors" else checkpoint.load(path)
+
+
+def _trained(cfg, payload: Mapping[str, Any]) -> nn.Module:
+    with seeds.forked_torch_stream(cfg.RNG_SEED, "init"):
+        model = build_model(cfg)
+    pretrained.fit(payload, model, replace_head=False)
+    return model
 
 
 def _device(name: str) -> torch.device:

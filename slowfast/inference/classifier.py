@@ -6,19 +6,24 @@ video gets the scores here that it gets there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
+from slowfast.datasets.frames import Source, open_video
 from slowfast.datasets.pipeline import DeviceStage, Views
 from slowfast.datasets.video_views import Video, VideoViews
 from slowfast.engine import metrics, precision
+from slowfast.inference.clip_features import decode, gather
+from slowfast.inference.layer_values import HEAD_INPUT, check_layer, layer_values
 from slowfast.inference.prediction import Prediction, WindowPrediction
 from slowfast.inference.streaming import VideoWindows
 from slowfast.inference.timeline import SMOOTHING, Timeline, check_smoothing, timeline
+from slowfast.inference.video_features import VideoFeatures
 from slowfast.inference.windows import Extent, plan
 
 
@@ -29,7 +34,8 @@ class VideoClassifier:
     model: in evaluation mode on ``device``, clips float32 (B, 3, T, S, S) -> logits (B, K). views: a video -> uint8
     views (see slowfast.datasets.video_views). prepare: those on the device -> model input. dtype: of the arithmetic,
     None for float32. views_per_batch: that go through the model at once. ensemble_method: how views are merged.
-    facts: where it comes from, plain values: checkpoint, recipe, versions.
+    facts: where it comes from, plain values: checkpoint, recipe, versions. description: what a file made from it takes
+    along: config, the text of its whole config, and preprocessing, plain values.
     """
 
     model: nn.Module
@@ -41,6 +47,7 @@ class VideoClassifier:
     views_per_batch: int
     ensemble_method: str
     facts: dict
+    description: dict = field(default_factory=dict, repr=False)
 
     def predict(self, video: Video) -> Prediction:
         """The classes of a video: a path, the bytes of a file, or a binary file object; decoded once for all views.
@@ -112,6 +119,38 @@ class VideoClassifier:
         """Clips uint8 (N, T, S, S, 3), RGB -> float32 (N, 3, T, S, S) on the device, as the model takes them."""
         no_boxes = torch.zeros((len(clips), 0, 4), dtype=torch.int64)
         return self.prepare(clips.to(self.device), no_boxes, torch.zeros(len(clips), dtype=torch.int64))
+
+    def layer_values(self, clips: Tensor, layer: str = HEAD_INPUT, dense: bool = False) -> Tensor:
+        """What a layer gives for clips uint8 (N, T, S, S, 3), RGB, that go through the model at once.
+
+        float32 (N, C) on the CPU, or with ``dense`` (N, ..., C). See slowfast.inference.layer_values for the names of
+        layers and what is refused.
+        """
+        return layer_values(self.model, layer, dense, lambda: self.logits(clips))
+
+    def features(
+        self,
+        video: Source,
+        layer: str = HEAD_INPUT,
+        *,
+        dense: bool = False,
+        stride_seconds: float = 0.0,
+        dtype: str = "float32",
+    ) -> VideoFeatures:
+        """What a layer gives for the clips of a video, with their frames and times; the video is decoded once.
+
+        The clips are those of the test, or with ``stride_seconds`` windows over the whole video. Raises
+        UnreadableVideo with the reason, and ValueError for a layer that is none, as `layer_values` does.
+        """
+        check_layer(self.model, layer)
+        events = decode(
+            self.views,
+            lambda: open_video(video, threads=self.views.threads),
+            stride_seconds,
+            self.views_per_batch,
+        )
+        name = os.fspath(video) if isinstance(video, str | os.PathLike) else ""
+        return gather(events, lambda clips: self.layer_values(clips, layer, dense), name=name, dtype=dtype)
 
     def merge(self, logits: Tensor, damage: str = "") -> Prediction:
         """The prediction for one video from the logits (V, K) of its views.

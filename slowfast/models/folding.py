@@ -15,9 +15,10 @@ from slowfast.models.uniformer_light import ConvStem, EvoSABlock
 
 
 @torch.no_grad()
-def fold(model: nn.Module) -> int:
+def fold(model: nn.Module, *, head: bool = True) -> int:
     """Fold what can be folded in all UniFormers inside `model`, in place; how many norms and scales that were.
 
+    head: also the norm before the head, without which the head is no longer given the features of the trained model.
     The model is in eval mode afterwards. Its state dict no longer fits the model it was built as.
     """
     model.eval()
@@ -29,7 +30,7 @@ def fold(model: nn.Module) -> int:
             count += _convolution_block(module)
         elif isinstance(module, EvoSABlock):
             count += _scales(module, module.attn.proj, module.mlp.fc2)
-        elif isinstance(module, UniformerBase) and isinstance(module.head, nn.Linear):
+        elif head and isinstance(module, UniformerBase) and isinstance(module.head, nn.Linear):
             count += _norm(module, "norm", module.head)  # the mean over tokens between them changes nothing
     return count
 

@@ -246,7 +246,7 @@ class UniformerLight(UniformerBase):
             tokens, _ = self.run_blocks(stage, self.embed(stage, tokens), None)
 
         tokens = self.embed(3, tokens)
-        state = LightState(self.cls_token.expand(len(tokens), -1, -1), None)
+        state = LightState(self.cls_token.expand(tokens.shape[0], -1, -1), None)
         tokens, state = self.run_blocks(3, tokens, state)
 
         score = _pooled(state.score, tokens.shape[1:4])

@@ -6,6 +6,7 @@ import torch.multiprocessing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from slowfast.datasets import annotations
 from slowfast.datasets.annotations import (
     VideoTable,
     check_class_names,
@@ -374,3 +375,10 @@ def test_class_names_and_number_of_classes_agree():
     check_class_names(["a", "b"], 2)
     with pytest.raises(ValueError, match=r"2 class names, but MODEL\.NUM_CLASSES is 3"):
         check_class_names(["a", "b"], 3)
+
+
+def test_paths_without_a_list_have_names_and_no_labels():
+    table = annotations.table_of_paths(["a/b.mp4", "ü.mp4"], prefix="media")
+    assert len(table) == 2 and table.name(1) == "ü.mp4" and table.path(0) == os.path.join("media", "a/b.mp4")
+    assert table.label(0) == table.label(1) == []
+    assert table.digest() != annotations.table_of_paths(["a/b.mp4"], prefix="media").digest()

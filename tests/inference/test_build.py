@@ -43,7 +43,9 @@ def test_bytes_and_files_are_videos_too(debug_data, classifier, trained_run):
 def test_settings_may_be_changed(trained_run, debug_data, classifier):
     path = debug_data / scored(trained_run)[0]["path"]
     single = slowfast.load(
-        trained_run / "best.pyth", device="cpu", opts=["TEST.NUM_ENSEMBLE_VIEWS", 1, "TEST.NUM_SPATIAL_CROPS", 1]
+        trained_run / "best.pyth",
+        device="cpu",
+        opts=["TEST.NUM_ENSEMBLE_VIEWS", 1, "TEST.NUM_SPATIAL_CROPS", 1],
     )
     assert single.predict(path).num_views == 1 and classifier.predict(path).num_views == 6
 

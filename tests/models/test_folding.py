@@ -60,3 +60,14 @@ def test_features_keep_their_norm():
 def test_a_model_that_is_no_uniformer_is_left_alone():
     model = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4))
     assert fold(model) == 0 and isinstance(model[1], nn.BatchNorm3d)
+
+
+@pytest.mark.parametrize("name", ["joint", "light"])
+@torch.no_grad()
+def test_the_norm_before_the_head_may_stay(name):
+    model = made(name)
+    expected = model(CLIPS)
+    assert fold(model, head=False) == MODELS[name][2] - 1
+    assert [key for key, module in model.named_modules() if isinstance(module, nn.BatchNorm3d)] == ["norm"]
+    torch.testing.assert_close(model(CLIPS), expected, rtol=1e-4, atol=1e-5)
+    assert fold(model) == 1

@@ -1,0 +1,1 @@
+"""Trained models as files for programs that know nothing of this package: ONNX, torch.export, safetensors."""

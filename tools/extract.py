@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""Write features of videos: tools/extract.py CHECKPOINT LIST --out DIR [--layer NAME] [--dense] ..."""
+
+import sys
+
+from slowfast.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["extract", *sys.argv[1:]]))
