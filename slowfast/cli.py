@@ -3,6 +3,7 @@
 ``slowfast reproduce RECIPE --checkpoint FILE KEY VALUE ...`` compares with a published figure, like tools/reproduce.py.
 ``slowfast benchmark WHAT`` measures ours beside the plain formulation, like tools/benchmark.py.
 ``slowfast check LIST`` decodes every video of a list and names those that fail, like tools/check_data.py.
+``slowfast explain CHECKPOINT VIDEO`` shows where a model sees its class, like tools/explain.py.
 ``slowfast submit --cfg RECIPE --nodes N ...`` sends a run to a cluster, like tools/submit.py.
 """
 
@@ -23,7 +24,7 @@ from slowfast.config.sources import read_pairs
 from slowfast.submission import command as submission
 from slowfast.utils.stopping import Stopped
 
-COMMANDS = ("check",)  # modules of slowfast.commands; the others stand here
+COMMANDS = ("check", "explain")  # modules of slowfast.commands; the others stand here
 USER_ERROR = 2  # exit status of a run that ends with a message for its user
 DEBUG = "SLOWFAST_DEBUG"
 EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PATH_PREFIX /videos NUM_GPUS 8"

@@ -33,8 +33,15 @@ class VideoViews:
 
     def open(self, video: Source) -> VideoReader | ShrunkFrames:
         """A reader of the video's frames, to be used as a context; raises UnreadableVideo."""
-        reader = open_video(video, threads=self.threads)
+        return self.shrunk(open_video(video, threads=self.threads))
+
+    def shrunk(self, reader: VideoReader) -> VideoReader | ShrunkFrames:
+        """A reader of a video with frames of the size that clips are made of."""
         return ShrunkFrames(reader, self.short_side) if self.short_side else reader
+
+    def frame_numbers(self, reader: VideoReader | ShrunkFrames) -> np.ndarray:
+        """Which frames its clips show, int64 (clips, T)."""
+        return self.sampler(reader.num_frames, reader.fps, _no_draw())
 
 
 def _no_draw() -> np.random.Generator:
