@@ -73,7 +73,10 @@ def test_gradients_are_those_of_the_whole_model_with_weights_that_learn(classifi
 
 
 def test_a_step_along_the_gradient_raises_the_logit_as_it_says(classifier, clip):
-    """Finite differences: adding one direction to all tokens changes the logit by its product with their gradients."""
+    """Finite differences: adding one direction to all tokens changes the logit by its product with their gradients.
+
+    In float64, but for the scores of light models, which are float32 always.
+    """
     model, name = classifier.model.double(), "blocks3.0"
     block = blocks_of(model)[name]
     clips = classifier.model_input(clip[None]).double()
@@ -81,13 +84,13 @@ def test_a_step_along_the_gradient_raises_the_logit_as_it_says(classifier, clip)
     (gradients,) = torch.autograd.grad(logits[0, 0], tokens)
     direction = torch.randn(16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     ends = []
-    for step in (-1e-5, 1e-5):
+    for step in (-1e-3, 1e-3):
         hook = block.register_forward_hook(
             lambda _, __, output, step=step: (output[0] + step * direction, output[1])
         )
         ends.append(float(model(clips)[0, 0]))
         hook.remove()
-    assert (ends[1] - ends[0]) / 2e-5 == pytest.approx(float((gradients @ direction).sum()), rel=1e-4)
+    assert (ends[1] - ends[0]) / 2e-3 == pytest.approx(float((gradients @ direction).sum()), rel=1e-3)
 
 
 def test_every_way_of_the_operators_gives_the_same_map(classifier, clip):
