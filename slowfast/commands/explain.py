@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--block",
         metavar="NAME",
         default="",
-        help="of the map (the deepest block with 6 tokens or more to a side of the picture)",
+        help="of the map (the deepest block with 8 tokens or more to a side of the picture)",
     )
     add("--clip", type=int, metavar="N", help="which of the clips that a test makes, from 1 (the middle one)")
     add("--crop", type=int, metavar="N", help="which crop of it, from 1 (the middle one)")

@@ -38,13 +38,15 @@ def test_another_kind_of_model_is_refused():
 @pytest.mark.parametrize(
     ("make", "side", "name"),
     [
-        (Uniformer, 224, "blocks4.2"),
+        (Uniformer, 224, "blocks3.7"),
+        (Uniformer, 256, "blocks4.2"),
         (UniformerLight, 128, "blocks3.7"),
-        (Uniformer, 48, "blocks2.3"),
+        (Uniformer, 48, "blocks1.2"),
+        (Uniformer, 96, "blocks2.3"),
         (Uniformer, 16, "blocks1.2"),
     ],
 )
-def test_the_default_is_the_deepest_block_with_six_tokens_to_a_side(make, side, name):
+def test_the_default_is_the_deepest_block_with_eight_tokens_to_a_side(make, side, name):
     depth = (3, 4, 8, 3) if make is Uniformer else (2, 5, 8, 2)
     assert default_block(make(2, depth=depth, embed_dim=(8, 8, 8, 8), head_dim=8), side) == name
 
