@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL.Image import Image
 from torch import Tensor
 
 from slowfast.datasets.video_writer import write_video
 from slowfast.inference.explaining.colours import darkened, overlaid
 from slowfast.inference.explaining.explanation import Explanation
-from slowfast.inference.explaining.grids import TokenGrid
+from slowfast.inference.explaining.grids import FRAMES_PER_TOKEN, TokenGrid
 from slowfast.inference.explaining.pictures import Row, captioned, sheet
 from slowfast.inference.explaining.relations import Relation
 from slowfast.utils.atomic import replace_file
@@ -40,7 +41,7 @@ def save(explanation: Explanation, folder: str | os.PathLike) -> list[Path]:
     return [folder / name for name in (*pictures, "map.mp4", "maps.npz")]
 
 
-def map_sheet(explanation: Explanation):
+def map_sheet(explanation: Explanation) -> Image:
     """Each frame of the clip, and below it the same with what speaks for the class."""
     view, found = explanation.view, explanation.class_map
     frames = view.pixels.numpy()
@@ -52,42 +53,48 @@ def map_sheet(explanation: Explanation):
     return sheet(_title(explanation), rows, _times(explanation), scale="nothing for the class ... the most")
 
 
-def relation_sheet(explanation: Explanation):
-    """A row for each relation: the token, framed, and the weights of those that it draws from."""
+def relation_sheet(explanation: Explanation) -> Image:
+    """A row for each relation: the token, framed, and the weights of those that it draws from.
+
+    Shown are the frames that tokens are centred on, every second one of the clip.
+    """
     frames = explanation.view.pixels.numpy()
     rows = [_relation_row(relation, frames) for relation in explanation.relations]
     title = [
         *_title(explanation),
         "From which tokens the framed one draws; each row from 0 to its own largest weight",
     ]
-    return sheet(title, rows, _times(explanation), scale="weight 0 ... the largest of the row")
+    return sheet(
+        title, rows, _times(explanation)[::FRAMES_PER_TOKEN], scale="weight 0 ... the largest of the row"
+    )
 
 
 def _relation_row(relation: Relation, frames: np.ndarray) -> Row:
     time, row, column = relation.token
-    weights = relation.weights / relation.weights.max().clamp(min=1e-12)
-    heat = relation.grid.to_pixels(weights, frames.shape[:3], smooth=False).numpy()
+    heat = _squares(relation.weights / relation.weights.max().clamp(min=1e-12), relation.grid, frames)
     lines = [relation.block, "local" if relation.local else "global"]
     lines.append("all heads" if relation.head is None else f"head {relation.head}")
     lines.append(f"max {relation.weights.max():.2%}")
     if relation.class_token:
         lines.append(f"class {relation.class_token:.0%}")
-    marks = {relation.grid.frame(time): relation.grid.box(row, column)}
-    return Row("\n".join(lines), overlaid(frames, heat), marks)
+    marks = {time: relation.grid.box(row, column)}
+    return Row("\n".join(lines), overlaid(frames[::FRAMES_PER_TOKEN], heat), marks)
 
 
-def kept_sheet(explanation: Explanation):
-    """A row for each block that keeps a share: the rest is dark."""
+def kept_sheet(explanation: Explanation) -> Image:
+    """A row for each block that keeps a share: the rest is dark. Frames are those of `relation_sheet`."""
     frames = explanation.view.pixels.numpy()
-    rows = [
-        Row(f"{name}\n{_share(kept)}", darkened(frames, _on_pixels(kept, grid, frames)), {})
-        for name, (kept, grid) in explanation.kept.items()
-    ]
-    return sheet(
-        [*_title(explanation), "Tokens that each block updates one by one; the rest shares one update"],
-        rows,
-        _times(explanation),
-    )
+    rows = []
+    for name, (kept, grid) in explanation.kept.items():
+        seen = darkened(frames[::FRAMES_PER_TOKEN], _squares(kept, grid, frames) > 0.5)
+        rows.append(Row(f"{name}\n{int(kept.sum())} of\n{kept.numel()}", seen, {}))
+    title = [*_title(explanation), "Tokens that each block updates one by one; the rest shares one update"]
+    return sheet(title, rows, _times(explanation)[::FRAMES_PER_TOKEN])
+
+
+def _squares(values: Tensor, grid: TokenGrid, frames: np.ndarray) -> np.ndarray:
+    """Values (T', H', W') of tokens on the squares that they stand for, float32 (T', H, W)."""
+    return grid.to_pixels(values, frames.shape[:3], smooth=False).numpy()[::FRAMES_PER_TOKEN]
 
 
 def numbers(explanation: Explanation) -> dict[str, np.ndarray]:
@@ -168,11 +175,3 @@ def _times(explanation: Explanation) -> list[str]:
         f"{seconds:.2f} s, frame {number}"
         for seconds, number in zip(view.times_seconds, view.frame_numbers.tolist(), strict=True)
     ]
-
-
-def _on_pixels(kept: Tensor, grid: TokenGrid, frames: np.ndarray) -> np.ndarray:
-    return grid.to_pixels(kept.float(), frames.shape[:3], smooth=False).numpy() > 0.5
-
-
-def _share(kept: Tensor) -> str:
-    return f"{int(kept.sum())} of {kept.numel()}"

@@ -1,5 +1,7 @@
 """Files of an explanation hold what they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from PIL import Image
 from slowfast.datasets.frames import open_video
 from slowfast.datasets.video_writer import write_video
 from slowfast.inference.explaining.explanation import explained
-from slowfast.inference.explaining.files import film_rate, save
+from slowfast.inference.explaining.files import film_rate, kept_sheet, relation_sheet, save
 
 
 @pytest.fixture
@@ -25,7 +27,8 @@ def test_all_files_are_written_and_only_they(explanation, tmp_path):
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(names)
     for name in names:
         if name.endswith(".png"):
-            assert Image.open(tmp_path / "out" / name).width == 116 + 4 * (192 + 6)
+            columns = 4 if name == "map.png" else 2  # frames, or times of tokens
+            assert Image.open(tmp_path / "out" / name).width == 116 + columns * (192 + 6)
     first = (tmp_path / "out" / "maps.npz").read_bytes()
     save(explanation, tmp_path / "out")  # in place of the old ones
     assert (tmp_path / "out" / "maps.npz").read_bytes() == first
@@ -71,3 +74,23 @@ def test_the_film_has_the_frames_of_the_clip_at_their_pace(explanation, tmp_path
 )
 def test_a_film_lasts_as_long_as_what_it_shows(numbers, fps, rate):
     assert film_rate(np.array(numbers), fps) == pytest.approx(rate)
+
+
+def test_the_token_is_framed_where_it_lies(explanation):
+    relation = explanation.relations[1]
+    alone = replace(explanation, relations=[relation])
+    pixels = np.asarray(relation_sheet(alone))
+    y, x = np.nonzero((pixels == (90, 255, 90)).all(axis=-1))
+    left, top, right, bottom = relation.grid.box(*relation.token[1:])
+    across, down = 116 + relation.token[0] * 198, 6 + 3 * 22  # frames of 64 pixels are shown in 192
+    assert (x.min(), y.min()) == pytest.approx((across + 3 * left, down + 3 * top), abs=1)
+    assert (x.max(), y.max()) == pytest.approx((across + 3 * right - 1, down + 3 * bottom - 1), abs=1)
+
+
+def test_what_a_block_does_not_keep_is_dark(wrap, tiny, clip, tmp_path):
+    path = tmp_path / "white.mp4"
+    write_video(path, np.full((20, 64, 64, 3), 255, dtype=np.uint8), 10)
+    found = explained(wrap(tiny("light")), path)
+    rows = np.asarray(kept_sheet(found))[6 + 3 * 22 :, 116:, 0].astype(int)
+    kept = sum(float(marks.float().mean()) for marks, _ in found.kept.values()) / len(found.kept)
+    assert ((rows > 55) & (rows < 70)).sum() / (3 * 2 * 192**2) == pytest.approx(1 - kept, abs=0.02)
