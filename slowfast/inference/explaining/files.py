@@ -76,7 +76,7 @@ def _relation_row(relation: Relation, frames: np.ndarray) -> Row:
     lines.append("all heads" if relation.head is None else f"head {relation.head}")
     lines.append(f"max {relation.weights.max():.2%}")
     if relation.class_token:
-        lines.append(f"class {relation.class_token:.0%}")
+        lines.append(f"class {relation.class_token:.2%}")
     marks = {time: relation.grid.box(row, column)}
     return Row("\n".join(lines), overlaid(frames[::FRAMES_PER_TOKEN], heat), marks)
 
