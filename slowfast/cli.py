@@ -4,6 +4,7 @@
 ``slowfast benchmark WHAT`` measures ours beside the plain formulation, like tools/benchmark.py.
 ``slowfast check LIST`` decodes every video of a list and names those that fail, like tools/check_data.py.
 ``slowfast predict CHECKPOINT VIDEO ...`` tells the classes of videos, like tools/predict.py.
+``slowfast explain CHECKPOINT VIDEO`` shows where a model sees its class, like tools/explain.py.
 ``slowfast submit --cfg RECIPE --nodes N ...`` sends a run to a cluster, like tools/submit.py.
 """
 
@@ -27,7 +28,7 @@ from slowfast.submission import command as submission
 from slowfast.utils import launchers, stopping
 from slowfast.utils.stopping import Stopped
 
-COMMANDS = ("check", "doctor", "export", "extract", "finetune", "predict")  # modules of slowfast.commands
+COMMANDS = ("check", "doctor", "explain", "export", "extract", "finetune", "predict")  # modules of slowfast.commands
 USER_ERROR = 2  # exit status of a run that ends with a message for its user
 DEBUG = "SLOWFAST_DEBUG"
 EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PATH_PREFIX /videos NUM_GPUS 8"

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-DEBUG_RECIPE = Path(__file__).resolve().parents[1] / "configs" / "debug" / "uniformer_debug.yaml"
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+DEBUG_RECIPE = CONFIGS / "debug" / "uniformer_debug.yaml"
+DEMO_RECIPE = CONFIGS / "demo" / "uniformer_motion.yaml"
 
 
 def _no_cuda() -> str | None:
@@ -71,6 +73,21 @@ def trained_run(debug_data, tmp_path_factory) -> Path:
     train(cfg)
     test(cfg)
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory) -> Path:
+    """The OUTPUT_DIR of the demo, trained as `make demo` does: minutes on two cores, so for slow tests only."""
+    from slowfast.config import load_cfg
+    from slowfast.datasets.synthetic import DatasetSettings, write_dataset
+    from slowfast.engine.train import train
+
+    folder = tmp_path_factory.mktemp("demo")
+    data = folder / "data"
+    write_dataset(data, DatasetSettings())
+    where = ["DATA.PATH_TO_DATA_DIR", data, "DATA.PATH_PREFIX", data, "OUTPUT_DIR", folder / "run"]
+    train(load_cfg(DEMO_RECIPE, [str(word) for word in (*where, "TENSORBOARD.ENABLE", False)]))
+    return folder / "run"
 
 
 @pytest.fixture

@@ -166,13 +166,28 @@ class EvalViews:
             return Views.of(frames.unflatten(0, clips.shape[:2]))
         frames = transforms.resize_short_side(clips.flatten(0, 1), self.scale, self.antialias)
         frames = frames.unflatten(0, clips.shape[:2])
-        positions = [sampling.crop_position(crop, self.num_crops) for crop in range(self.num_crops)]
-        boxes = [transforms.uniform_crop_box(*frames.shape[2:4], self.crop_size, at) for at in positions]
+        boxes = self._boxes(*frames.shape[2:4])
         different = list(dict.fromkeys(boxes))
         views = [transforms.crop(clip, box) for clip in frames for box in different]
         places = torch.tensor([different.index(box) for box in boxes])
         rows = len(different) * torch.arange(len(frames))[:, None] + places
         return Views.of(torch.stack(views), rows=rows.flatten())
+
+    def shown(self, height: int, width: int) -> list[tuple[float, float, float, float]]:
+        """What each crop shows of frames of this size: top, left, height and width in pixels of these frames."""
+        if self.whole_frame:
+            return [(0.0, 0.0, float(height), float(width))]
+        resized = transforms.short_side_size(height, width, self.scale)
+        down, across = height / resized[0], width / resized[1]
+        return [
+            (top * down, left * across, box_height * down, box_width * across)
+            for top, left, box_height, box_width in self._boxes(*resized)
+        ]
+
+    def _boxes(self, height: int, width: int) -> list[transforms.Box]:
+        """The crops of frames that are resized already."""
+        positions = [sampling.crop_position(crop, self.num_crops) for crop in range(self.num_crops)]
+        return [transforms.uniform_crop_box(height, width, self.crop_size, at) for at in positions]
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ _NOISE_STD = 2.0
 
 # Two rectangles each, (centre x, centre y, half width, half height) with the object's radius as unit: none
 # looks the same turned by less than a full turn, and all have most of their area away from the centre.
-_SHAPES = np.array(
+SHAPES = np.array(
     [
         [[-0.45, 0.0, 0.40, 0.95], [0.35, 0.55, 0.50, 0.40]],
         [[0.0, 0.25, 0.35, 0.70], [0.0, -0.60, 0.80, 0.40]],
@@ -75,7 +75,7 @@ class Objects:
     centre: np.ndarray  # (N, 2) x, y from the middle of the picture
     radius: np.ndarray  # (N,)
     angle: np.ndarray  # (N,)
-    shape: np.ndarray  # (N,) row of _SHAPES
+    shape: np.ndarray  # (N,) row of SHAPES
     colour: np.ndarray  # (N, 2, 3) of the two parts
 
 
@@ -131,22 +131,11 @@ def render_scene(scene: Scene, label: int, num_frames: int) -> np.ndarray:
     Time is centred on the middle of the clip, so the frames of label ^ 1 (with the drift negated) are these
     reversed. Raises ValueError for an unknown label.
     """
-    if not 0 <= label < len(CLASS_NAMES):
-        raise ValueError(f"label must be 0..{len(CLASS_NAMES) - 1} ({', '.join(CLASS_NAMES)}), not {label}")
-    time = np.arange(num_frames, dtype=np.float32) - (num_frames - 1) / 2
-    sign = 1.0 if label % 2 == 0 else -1.0
-    motion, still = CLASS_NAMES[label & ~1], np.zeros_like(time)
-    along = sign * scene.speed * time
-    shift = np.stack(
-        [along if motion == "move right" else still, along if motion == "move down" else still], axis=-1
-    )
-    phase = sign * time if motion == "grow" else np.full_like(time, scene.size_phase * (num_frames - 1))
-    turn = sign * scene.spin * time if motion == "turn clockwise" else still
-
-    drift = time[:, None] * np.array(scene.drift, np.float32)
+    shift, scale, turn = motion_of(scene, label, num_frames)
+    drift = _times(num_frames)[:, None] * np.array(scene.drift, np.float32)
     canvas = np.repeat(_background(scene)[None], num_frames, axis=0)
-    _paint(canvas, scene.clutter, drift, np.ones_like(time), still)
-    _paint(canvas, scene.objects, shift, np.exp(scene.growth * phase), turn)
+    _paint(canvas, scene.clutter, drift, np.ones_like(scale), np.zeros_like(turn))
+    _paint(canvas, scene.objects, shift, scale, turn)
     return canvas
 
 
@@ -158,6 +147,37 @@ def render_clip(
     frames += _NOISE_STD * rng.standard_normal((num_frames, 1, height, width), dtype=np.float32)
     pixels = np.clip(np.rint(frames, out=frames), 0, 255, out=frames).astype(np.uint8)
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+
+
+def motion_of(scene: Scene, label: int, num_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What happens to the objects in each frame: shift (T, 2) in pixels, scale (T,), and turn (T,) in radians.
+
+    Raises ValueError for an unknown label.
+    """
+    if not 0 <= label < len(CLASS_NAMES):
+        raise ValueError(f"label must be 0..{len(CLASS_NAMES) - 1} ({', '.join(CLASS_NAMES)}), not {label}")
+    time = _times(num_frames)
+    sign = 1.0 if label % 2 == 0 else -1.0
+    motion, still = CLASS_NAMES[label & ~1], np.zeros_like(time)
+    along = sign * scene.speed * time
+    shift = np.stack(
+        [along if motion == "move right" else still, along if motion == "move down" else still], axis=-1
+    )
+    phase = sign * time if motion == "grow" else np.full_like(time, scene.size_phase * (num_frames - 1))
+    turn = sign * scene.spin * time if motion == "turn clockwise" else still
+    return shift, np.exp(scene.growth * phase), turn
+
+
+def places(centre: np.ndarray, size: tuple[int, int], shift: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Where an object's centre (2,) is in a picture of this (width, height): turned about its middle, moved; (T, 2)."""
+    x, y = centre
+    cos, sin = np.cos(turn), np.sin(turn)
+    return np.array(size) / 2 + np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1) + shift
+
+
+def _times(num_frames: int) -> np.ndarray:
+    """Frames from the middle of the clip, (T,)."""
+    return np.arange(num_frames, dtype=np.float32) - (num_frames - 1) / 2
 
 
 def _draw_objects(
@@ -177,7 +197,7 @@ def _draw_objects(
         centre=rng.uniform(-half, half, size=(count, 2)),
         radius=radius,
         angle=rng.uniform(0, 2 * np.pi, size=count),
-        shape=rng.integers(len(_SHAPES), size=count),
+        shape=rng.integers(len(SHAPES), size=count),
         colour=np.clip(lightness + contrast * rng.uniform(-40, 40, size=(count, 2, 3)), 0, 255),
     )
 
@@ -209,13 +229,11 @@ def _paint(
 ) -> None:
     """Draw every object into canvas (T, 3, H, W): shift (T, 2) in pixels, scale (T,), and turn (T,) in radians
     about the middle of the picture."""
-    middle = np.array(canvas.shape[:1:-1]) / 2
-    cos, sin = np.cos(turn), np.sin(turn)
-    for (x, y), radius, angle, shape, colour in zip(
+    for centre, radius, angle, shape, colour in zip(
         objects.centre, objects.radius, objects.angle, objects.shape, objects.colour, strict=True
     ):
-        place = middle + np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1) + shift
-        _paint_one(canvas, place, radius * scale, angle + turn, _SHAPES[shape], colour.astype(np.float32))
+        place = places(centre, canvas.shape[:1:-1], shift, turn)
+        _paint_one(canvas, place, radius * scale, angle + turn, SHAPES[shape], colour.astype(np.float32))
 
 
 def _paint_one(

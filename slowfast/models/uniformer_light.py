@@ -132,13 +132,8 @@ class EvoSABlock(ScaledBlock):
     def _update_kept(self, rows: Tensor, state: LightState) -> tuple[Tensor, LightState]:
         """The block for rows (B, N, C) of which those of highest score attend, and one row for the rest."""
         score = state.score
-        num_kept = int(self.keep_ratio * rows.shape[1])
-        # Stable: among equal scores, as of a still clip, the same tokens are kept on every device.
-        kept = score.detach().argsort(dim=1, descending=True, stable=True)[:, :num_kept]  # (B, k) int64
+        kept, weights = self.choose(score)
         places = kept[..., None].expand(-1, -1, rows.shape[-1])  # of the rows kept, (B, k, C)
-
-        weights = score.scatter(1, kept, 0.0)
-        weights = weights / weights.sum(dim=1, keepdim=True)  # (B, N), 0 where kept
         representative = (weights[..., None] * rows).sum(dim=1, keepdim=True).to(rows.dtype)
         chosen = torch.cat([state.class_token, rows.gather(1, places), representative], dim=1)
         mixed, change, seen = self._attend(chosen)
@@ -147,6 +142,17 @@ class EvoSABlock(ScaledBlock):
         # The shared update is not under drop path, as published.
         rows = (rows + change[:, -1:]).scatter(1, places, mixed[:, 1:-1])
         return rows, LightState(mixed[:, :1], score.scatter(1, kept, blended))
+
+    def choose(self, score: Tensor) -> tuple[Tensor, Tensor]:
+        """Of scores (B, N): the tokens kept, (B, k) int64, the highest first, and how the one row for the rest is made.
+
+        That row is the mean of all tokens by weights (B, N), which are 0 for those kept.
+        """
+        num_kept = int(self.keep_ratio * score.shape[1])
+        # Stable: among equal scores, as of a still clip, the same tokens are kept on every device.
+        kept = score.detach().argsort(dim=1, descending=True, stable=True)[:, :num_kept]
+        weights = score.scatter(1, kept, 0.0)
+        return kept, weights / weights.sum(dim=1, keepdim=True)
 
     def _attend(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Attention and MLP for rows (B, M, C): the rows after, what was added before drop path, the scores (B, M)."""

@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""Show where in a video a model sees its class: tools/explain.py CHECKPOINT VIDEO [--class NAME] ..."""
+
+import sys
+
+from slowfast.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["explain", *sys.argv[1:]]))
