@@ -23,7 +23,7 @@ from slowfast.config.sources import read_pairs
 from slowfast.submission import command as submission
 from slowfast.utils.stopping import Stopped
 
-COMMANDS = ("check",)  # modules of slowfast.commands; the others stand here
+COMMANDS = ("check", "report")  # modules of slowfast.commands; the others stand here
 USER_ERROR = 2  # exit status of a run that ends with a message for its user
 DEBUG = "SLOWFAST_DEBUG"
 EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PATH_PREFIX /videos NUM_GPUS 8"
@@ -245,9 +245,12 @@ def train_and_test(cfg, notes: Sequence[str] = ()) -> None:
 def reproduce_row(cfg, notes: Sequence[str], *row) -> str:
     """What one process of a reproduction does: see slowfast.engine.reproduce.reproduce."""
     from slowfast.engine.reproduce import reproduce
+    from slowfast.reporting.report import report_after_test
 
     _begin_log(cfg.OUTPUT_DIR, notes)
-    return reproduce(cfg, *row)
+    word = reproduce(cfg, *row)
+    report_after_test(cfg)
+    return word
 
 
 def _begin_log(output_dir: str, notes: Sequence[str]) -> None:
@@ -268,7 +271,9 @@ def _stories(cfg) -> list[Callable]:
         from slowfast.engine.test import check, test
 
         stories.insert(0, check)
-        stories.append(test)
+        from slowfast.reporting.report import report_after_test
+
+        stories += [test, report_after_test]
     return stories
 
 

@@ -10,16 +10,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("benchmarking", "commands", "config", "datasets", "engine", "inference", "models", "submission", "utils")
+PACKAGES = (
+    "benchmarking", "commands", "config", "datasets", "engine", "inference", "models", "reporting", "submission",
+    "utils",
+)  # fmt: skip
 MAY_IMPORT = {
     "tools": {"cli", "config", "datasets", "engine", "utils"},
-    "cli": {"benchmarking", "commands", "config", "engine", "submission", "utils"},
-    "commands": {"config", "datasets", "engine", "inference", "utils"},
+    "cli": {"benchmarking", "commands", "config", "engine", "reporting", "submission", "utils"},
+    "commands": {"config", "datasets", "engine", "inference", "reporting", "utils"},
     "benchmarking": {"config", "datasets", "engine", "models", "utils"},
     "engine": {"datasets", "models", "utils"},
     "inference": {"config", "datasets", "engine", "models", "utils"},
     "datasets": {"utils"},
     "models": {"utils"},
+    "reporting": {"config", "datasets", "engine", "utils"},
     "submission": {"config", "utils"},
     "config": set(),
     "utils": set(),
@@ -166,6 +170,8 @@ def test_only_the_edge_reads_the_config():
         "slowfast.engine.test",
         "slowfast.engine.train",
         "slowfast.inference.build",
+        "slowfast.reporting.build",
+        "slowfast.reporting.report",
     }
 
 
@@ -311,8 +317,8 @@ def test_functions_and_files_stay_short():
 @pytest.mark.parametrize(
     "name",
     [
-        ".ci/run", "tools/check_data.py", "tools/make_tables.py", "tools/prepare_data.py", "tools/reproduce.py",
-        "tools/run_net.py", "tools/submit.py",
+        ".ci/run", "tools/check_data.py", "tools/make_tables.py", "tools/prepare_data.py", "tools/report.py",
+        "tools/reproduce.py", "tools/run_net.py", "tools/submit.py",
     ],
 )  # fmt: skip
 def test_scripts_can_be_started(name):

@@ -46,7 +46,9 @@ class Chart:
     data: dict
 
 
-def axis(label: str, values: Sequence[float], *, whole: bool = False, within: tuple[float, float] | None = None) -> Axis:
+def axis(
+    label: str, values: Sequence[float], *, whole: bool = False, within: tuple[float, float] | None = None
+) -> Axis:
     """An axis that holds all values, with about five ticks at round numbers; ``whole``: at whole ones.
 
     ``within``: no tick or end lies outside of it.
@@ -113,7 +115,9 @@ def reliability_diagram(ident: str, title: str, groups: Sequence[tuple[str, Sequ
         most = max(one.count for one in bins)
         places = [(_across(100 * one.confidence, x), _up(100 * one.accuracy, y)) for one in bins]
         dots = [
-            element("circle", cx=f"{at:.1f}", cy=f"{height:.1f}", r=f"{2.5 + 5 * math.sqrt(one.count / most):.1f}")
+            element(
+                "circle", cx=f"{at:.1f}", cy=f"{height:.1f}", r=f"{2.5 + 5 * math.sqrt(one.count / most):.1f}"
+            )
             for (at, height), one in zip(places, bins, strict=True)
         ]
         line = element("polyline", points=_coordinates(places), class_="line")
@@ -170,7 +174,9 @@ def _figure(ident: str, title: str, parts: Sequence[Markup], names: Sequence[str
         aria_labelledby=f"{ident}-title",
     )
     legend = [
-        element("button", element("i", class_=f"key c{n % NUM_COLOURS}"), name, type="button", aria_pressed="true")
+        element(
+            "button", element("i", class_=f"key c{n % NUM_COLOURS}"), name, type="button", aria_pressed="true"
+        )
         for n, name in enumerate(names)
     ]
     return element(

@@ -53,13 +53,21 @@ def join(children: Iterable[Any], between: str = "") -> Markup:
 
 
 def table(
-    header: Sequence[Any], rows: Iterable[Sequence[Any]], *, caption: str, sortable: bool = False, **attributes: Any
+    header: Sequence[Any],
+    rows: Iterable[Sequence[Any]],
+    *,
+    caption: str,
+    sortable: bool = False,
+    **attributes: Any,
 ) -> Markup:
     """A table in a box that scrolls sideways; cells that are numbers stand to the right.
 
     A cell may be (shown, value to sort by).
     """
-    head = [element("th", element("button", name, type="button") if sortable else name, scope="col") for name in header]
+    head = [
+        element("th", element("button", name, type="button") if sortable else name, scope="col")
+        for name in header
+    ]
     body = [element("tr", *map(_cell, row)) for row in rows]
     kind = "sortable" if sortable else None
     whole = element(
@@ -76,7 +84,9 @@ def table(
 def _cell(value: Any) -> Markup:
     shown, key = value if isinstance(value, tuple) else (value, value)
     number = isinstance(key, (int, float)) and not isinstance(key, bool)
-    return element("td", shown, class_="number" if number else None, data_key=key if shown is not key else None)
+    return element(
+        "td", shown, class_="number" if number else None, data_key=key if shown is not key else None
+    )
 
 
 def section(ident: str, title: str, *body: Any) -> Markup:

@@ -149,7 +149,9 @@ def _read_predictions(path: Path) -> list[dict[str, str]]:
         rows = list(csv.DictReader(file))
     columns = {"path", "label", "predicted", "top1_name"}
     if not rows or not columns <= rows[0].keys() or any(None in row.values() for row in rows):
-        raise ValueError(f"{path} is not a whole list of predictions with {', '.join(sorted(columns))}: test again")
+        raise ValueError(
+            f"{path} is not a whole list of predictions with {', '.join(sorted(columns))}: test again"
+        )
     return rows
 
 

@@ -27,7 +27,9 @@ def label_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def best_labels(scores: np.ndarray, labels: Sequence[Sequence[int]]) -> np.ndarray:
     """Of each row's labels, one or more, the one with the largest score, int64 (N,)."""
-    chosen = [max(own, key=lambda label, row=row: row[label]) for row, own in zip(scores, labels, strict=True)]
+    chosen = [
+        max(own, key=lambda label, row=row: row[label]) for row, own in zip(scores, labels, strict=True)
+    ]
     return np.array(chosen, dtype=np.int64)
 
 
@@ -48,7 +50,9 @@ class Confusion:
     def pairs(self) -> list[tuple[int, int, int]]:
         """(label, predicted, videos) of the mistakes, most frequent first, then by class numbers."""
         wrong = self.labels != self.predicted
-        cells = zip(*(column[wrong].tolist() for column in (self.labels, self.predicted, self.counts)), strict=True)
+        cells = zip(
+            *(column[wrong].tolist() for column in (self.labels, self.predicted, self.counts)), strict=True
+        )
         return sorted(cells, key=lambda cell: (-cell[2], cell))
 
 
@@ -187,7 +191,9 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     """
     one, other = int((first & ~second).sum()), int((second & ~first).sum())
     total, fewer = one + other, min(one, other)
-    logs = [math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in range(fewer + 1)]
+    logs = [
+        math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in range(fewer + 1)
+    ]
     shares = [math.exp(value - total * math.log(2)) for value in logs]
     tail = 2 * math.fsum(shares)
     return McNemar(one, other, min(1.0, tail), min(1.0, tail - shares[-1]))

@@ -88,6 +88,4 @@ def _all_crops(crops: int) -> str:
 
 
 def _point(crops: str, size: int, values: np.ndarray) -> ViewPoint:
-    return ViewPoint(
-        crops, size, float(values.mean()), float(values.min()), float(values.max()), len(values)
-    )
+    return ViewPoint(crops, size, float(values.mean()), float(values.min()), float(values.max()), len(values))
