@@ -12,7 +12,7 @@ def calibration(run: TestRun) -> Part | None:
     """Is a probability what it says? None where labels are none or several."""
     if not run.labelled or run.multi_label:
         return None
-    found = statistics.calibrate(run.mean_logits(), run.label_array)
+    found = statistics.calibrate(run.mean_logits, run.label_array)
     groups = [("as predicted", found.bins)]
     rows = [("as predicted", percent(100 * found.error), f"{found.nll:.4f}")]
     if found.temperature is None:
@@ -47,18 +47,18 @@ def calibration(run: TestRun) -> Part | None:
         details("Bins", table(columns, bins, caption="Bins of the reliability diagram")),
     ]
     body = element("div", drawn["reliability"].figure, element("div", *side), class_="charts")
-    return Part(section("calibration", "Calibration", body), _data(drawn))
+    return Part(section("calibration", "Calibration", body), charts.data_of(drawn))
 
 
 def _about_temperature(found: statistics.Calibration) -> str:
     if found.at_limit:
         low, high = statistics.TEMPERATURES
         return (
-            f"No temperature between {low:g} and {high:g} fits best: the likelihood still rises at the end of that range, "
-            "as it does where all guesses are right, or where scores say nothing."
+            f"No temperature between {low:g} and {high:g} fits best: the likelihood still rises at the end of that "
+            "range, as it does where all guesses are right, or where scores say nothing."
         )
     return (
-        f"Temperature {found.temperature:.3f}: softmax(logits / T) of the mean logits, T fitted to the likelihood of all "
-        "scored videos. The held-out figures are of two-fold cross-validation (every second video): each half with the "
-        "T of the other. T was fitted on this very test list; for use elsewhere fit it on videos of your own."
+        f"Temperature {found.temperature:.3f}: softmax(logits / T) of the mean logits, T fitted to the likelihood of "
+        "all scored videos. The held-out figures are of two-fold cross-validation (every second video): each half with "
+        "the T of the other. T was fitted on this very test list; for use elsewhere fit it on videos of your own."
     )

@@ -1,14 +1,14 @@
 """Line charts and reliability diagrams as SVG; numbers in, markup out.
 
-A drawing is 400 units wide and scales down no further than a phone is wide, so that its text stays readable. Colours are
-classes of page.css, which knows light and dark; series differ in their dashes too. The script of the page finds the
-values at a place in the chart's data (`Chart.data`).
+A drawing is 400 units wide and scales down no further than a phone is wide, so that its text stays readable. Colours
+are classes of page.css, which knows light and dark; series differ in their dashes too. The script of the page finds
+the values at a place in the chart's data (`Chart.data`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from slowfast.reporting.markup import Markup, element
@@ -44,6 +44,11 @@ class Chart:
 
     figure: Markup
     data: dict
+
+
+def data_of(drawn: Mapping[str, Chart]) -> dict[str, dict]:
+    """What the script of a page needs of charts, by their ids."""
+    return {ident: chart.data for ident, chart in drawn.items()}
 
 
 def axis(

@@ -30,7 +30,8 @@ def confused(run: TestRun) -> tuple[Part, dict[str, Any]] | None:
         for share in [100 * number / counts[label]]
     ]
     wrong = sum(number for _, _, number in pairs)
-    caption = f"Most confused pairs: {min(len(pairs), MOST_PAIRS)} of {len(pairs)}, of {counted(wrong, 'mistake')} in all"
+    shown = f"{min(len(pairs), MOST_PAIRS)} of {len(pairs)}"
+    caption = f"Most confused pairs: {shown}, of {counted(wrong, 'mistake')} in all"
     header = ["class", "taken for", "videos", "of the class"]
     listed = (
         table(header, rows, caption=caption, sortable=True) if rows else element("p", "There is no mistake.")

@@ -34,7 +34,7 @@ def worst_mistakes(run: TestRun, most: int = MOST) -> list[Mistake]:
     labels = statistics.best_labels(run.scores[rows], [run.labels[row] for row in labelled])
     ranks = statistics.label_ranks(run.scores[rows], labels)
     predicted = run.scores[rows].argmax(axis=1)
-    probabilities = statistics.softmax(run.mean_logits()[rows])
+    probabilities = statistics.softmax(run.mean_logits[rows])
     own = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
     wrong_ones = np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0]
     wrong = np.flatnonzero(ranks > 0)

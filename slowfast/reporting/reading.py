@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from slowfast.engine import evaluator, results
+from slowfast.engine import results
 from slowfast.engine.evaluator import Records
+from slowfast.engine.metrics import merge_views
 from slowfast.utils.logging import read_json_lines
 
 RESULTS, PREDICTIONS, SCORES, METRICS = "results.json", "predictions.csv", "scores.npz", "metrics.jsonl"
@@ -28,7 +29,8 @@ class TestRun:
     results: what results.json holds. metrics: the records of metrics.jsonl, none where there is no such file. paths:
     N names as the list has them. labels: N tuples of class numbers, empty ones without true labels. video_ids: int64
     (N,), places in the list. logits: float32 (N, V, K), crops varying fastest. scores: float32 (N, K), as they rank
-    the classes. class_names: K, numbers for those that no file names.
+    the classes. mean_logits: float32 (N, K), over the views; their softmax are the probabilities that predictions.csv
+    gives. class_names: K, numbers for those that no file names.
     """
 
     __test__ = False  # for pytest, which takes its name for that of a test
@@ -41,6 +43,7 @@ class TestRun:
     video_ids: np.ndarray
     logits: np.ndarray
     scores: np.ndarray
+    mean_logits: np.ndarray
     class_names: tuple[str, ...]
 
     @property
@@ -76,10 +79,6 @@ class TestRun:
             row[list(own)] = 1.0
         return table
 
-    def mean_logits(self) -> np.ndarray:
-        """Over the views, float32 (N, K): their softmax are the probabilities that predictions.csv gives."""
-        return torch.from_numpy(self.logits).mean(dim=1).numpy()
-
 
 def read_run(folder: str | os.PathLike, class_names: Sequence[str] | None = None) -> TestRun:
     """The test that lies in a folder; ``class_names`` are those of its list, where they are known.
@@ -92,18 +91,17 @@ def read_run(folder: str | os.PathLike, class_names: Sequence[str] | None = None
     summary = _read_results(folder / RESULTS)
     rows = _read_predictions(folder / PREDICTIONS)
     crops, clips = _views(summary)
-    records = _read_scores(folder / SCORES)
-    scored = evaluator.merge(records, crops * clips, summary["ensemble_method"])
-    if len(rows) != len(scored.video_ids) or _first_guesses(rows) != scored.scores.argmax(axis=1).tolist():
+    video_ids, logits = _whole_videos(_read_scores(folder / SCORES), crops * clips)
+    views = torch.from_numpy(logits)
+    scores = merge_views(views, summary["ensemble_method"]).numpy()
+    if len(rows) != len(video_ids) or _first_guesses(rows) != scores.argmax(axis=1).tolist():
         raise ValueError(
-            f"{folder}: {PREDICTIONS} and {SCORES} are not of one test ({len(rows)} and {len(scored.video_ids)} videos "
+            f"{folder}: {PREDICTIONS} and {SCORES} are not of one test ({len(rows)} and {len(video_ids)} videos "
             "scored, or other classes predicted): test again"
         )
-    whole = np.isin(records.video_ids, scored.video_ids)
-    num_classes = records.logits.shape[1]
-    names = class_names if class_names is not None else _names(rows, scored.scores)
-    if len(names) != num_classes:
-        raise ValueError(f"{folder}: {len(names)} class names for scores of {num_classes} classes")
+    names = class_names if class_names is not None else _names(rows, scores)
+    if len(names) != scores.shape[1]:
+        raise ValueError(f"{folder}: {len(names)} class names for scores of {scores.shape[1]} classes")
     metrics = folder / METRICS
     return TestRun(
         folder=folder,
@@ -111,9 +109,10 @@ def read_run(folder: str | os.PathLike, class_names: Sequence[str] | None = None
         metrics=read_json_lines(metrics) if metrics.is_file() else [],
         paths=tuple(row["path"] for row in rows),
         labels=tuple(_labels(row["label"]) for row in rows),
-        video_ids=scored.video_ids,
-        logits=records.logits[whole].reshape(len(rows), crops * clips, num_classes),
-        scores=scored.scores,
+        video_ids=video_ids,
+        logits=logits,
+        scores=scores,
+        mean_logits=views.mean(dim=1).numpy(),
         class_names=tuple(names),
     )
 
@@ -163,6 +162,14 @@ def _read_scores(path: Path) -> Records:
         raise ValueError(f"{path} is not a whole file of scores ({error}): test again") from error
 
 
+def _whole_videos(records: Records, views_per_video: int) -> tuple[np.ndarray, np.ndarray]:
+    """int64 (N,) of the videos with all views, and their logits (N, V, K); no copy where all videos have them."""
+    videos, counts = np.unique(records.video_ids, return_counts=True)
+    whole = counts == views_per_video
+    logits = records.logits if whole.all() else records.logits[np.isin(records.video_ids, videos[whole])]
+    return videos[whole], logits.reshape(int(whole.sum()), views_per_video, records.logits.shape[1])
+
+
 def _views(summary: dict[str, Any]) -> tuple[int, int]:
     """(crops, clips) of a video, from frames x crops x clips."""
     try:
@@ -183,8 +190,12 @@ def _first_guesses(rows: list[dict[str, str]]) -> list[int]:
 def _names(rows: list[dict[str, str]], scores: np.ndarray) -> list[str]:
     """Names by class number as far as the best classes of any video show them, else numbers."""
     names = [str(number) for number in range(scores.shape[1])]
-    best = np.argsort(-scores, axis=1, kind="stable")[:, : results.TOP]
-    for row, numbers in zip(rows, best.tolist(), strict=True):
-        for place, number in enumerate(numbers, start=1):
+    unknown = set(range(len(names)))
+    for row, values in zip(rows, scores, strict=True):
+        if not unknown:
+            break
+        best = np.argsort(-values, kind="stable")[: results.TOP].tolist()
+        for place, number in enumerate(best, start=1):
             names[number] = row[f"top{place}_name"]
+        unknown.difference_update(best)
     return names

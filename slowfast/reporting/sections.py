@@ -156,11 +156,7 @@ def learning(run: TestRun) -> Part:
         element("p", note, class_="note"),
         details("Numbers", table([found.x, *names], rows, caption="Learning curves in numbers")),
     ]
-    return Part(section("learning", "Learning curves", *body), _data(drawn))
-
-
-def _data(drawn: Mapping[str, charts.Chart]) -> dict[str, Any]:
-    return {ident: chart.data for ident, chart in drawn.items()}
+    return Part(section("learning", "Learning curves", *body), charts.data_of(drawn))
 
 
 def by_views(run: TestRun) -> Part | None:
@@ -199,7 +195,7 @@ def by_views(run: TestRun) -> Part | None:
         element("div", drawn["views"].figure, numbers, class_="charts"),
         element("p", said, class_="note"),
     ]
-    return Part(section("by-views", "Accuracy by number of views", *body), _data(drawn))
+    return Part(section("by-views", "Accuracy by number of views", *body), charts.data_of(drawn))
 
 
 def worst(run: TestRun, found: Sequence[Mistake], pictures: Sequence[Picture]) -> Part | None:
