@@ -23,7 +23,7 @@ from slowfast.config.sources import read_pairs
 from slowfast.submission import command as submission
 from slowfast.utils.stopping import Stopped
 
-COMMANDS = ("check", "report")  # modules of slowfast.commands; the others stand here
+COMMANDS = ("check", "compare", "report")  # modules of slowfast.commands; the others stand here
 USER_ERROR = 2  # exit status of a run that ends with a message for its user
 DEBUG = "SLOWFAST_DEBUG"
 EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PATH_PREFIX /videos NUM_GPUS 8"

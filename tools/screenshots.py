@@ -1,8 +1,10 @@
 #!/usr/bin/env python
 """Pictures of a page as a desktop, a phone and a dark desktop show it: tools/screenshots.py PAGE DIR [--name NAME]
 
-Needs Chromium (apt-get install chromium), which is driven through its DevTools protocol; nothing else is installed. Writes
-NAME-desktop.png, NAME-phone.png and NAME-dark.png.
+Needs Chromium (apt-get install chromium), which is driven through its DevTools protocol, and nothing else. Writes
+NAME-desktop.png, NAME-phone.png and NAME-dark.png. Those in docs/images are of the run of make demo:
+
+    make demo && python tools/screenshots.py runs/demo/report.html docs/images
 """
 
 from __future__ import annotations
@@ -180,7 +182,9 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("page", type=Path, help="an HTML file")
     parser.add_argument("folder", type=Path, metavar="DIR", help="where the pictures go")
     parser.add_argument("--name", help="how their names begin (that of the page)")

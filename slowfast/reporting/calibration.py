@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from slowfast.reporting import charts, statistics
-from slowfast.reporting.markup import details, element, section, table
+from slowfast.reporting.markup import details, element, number, section, table
 from slowfast.reporting.reading import TestRun
-from slowfast.reporting.sections import Part, percent
+from slowfast.reporting.sections import Part
 
 
 def calibration(run: TestRun) -> Part | None:
@@ -14,13 +14,17 @@ def calibration(run: TestRun) -> Part | None:
         return None
     found = statistics.calibrate(run.mean_logits, run.label_array)
     groups = [("as predicted", found.bins)]
-    rows = [("as predicted", percent(100 * found.error), f"{found.nll:.4f}")]
+    rows = [("as predicted", number(100 * found.error, "{:.2f} %"), number(found.nll, "{:.4f}"))]
     if found.temperature is None:
         said = "One video is too few for a temperature."
     else:
         groups.append(("with temperature, held out", found.bins_after))
         rows.append(
-            ("with temperature, held out", percent(100 * found.error_after), f"{found.nll_after:.4f}")
+            (
+                "with temperature, held out",
+                number(100 * found.error_after, "{:.2f} %"),
+                number(found.nll_after, "{:.4f}"),
+            )
         )
         said = _about_temperature(found)
     drawn = {
@@ -34,8 +38,8 @@ def calibration(run: TestRun) -> Part | None:
             name,
             f"{100 * one.low:.0f} to {100 * one.high:.0f} %",
             one.count,
-            percent(100 * one.confidence),
-            percent(100 * one.accuracy),
+            number(100 * one.confidence, "{:.2f} %"),
+            number(100 * one.accuracy, "{:.2f} %"),
         )
         for name, found_bins in groups
         for one in found_bins

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from slowfast.reporting import statistics
-from slowfast.reporting.markup import Markup, element, section, table
+from slowfast.reporting.markup import Markup, element, number, section, table
 from slowfast.reporting.reading import TestRun
 from slowfast.reporting.sections import Part, interval
 from slowfast.utils.plural import counted
@@ -25,11 +24,11 @@ def confused(run: TestRun) -> tuple[Part, dict[str, Any]] | None:
     counts = np.bincount(run.label_array, minlength=len(run.class_names))
     pairs = matrix.pairs()
     rows = [
-        (run.class_names[label], run.class_names[predicted], number, (f"{share:.1f} %", round(share, 3)))
-        for label, predicted, number in pairs[:MOST_PAIRS]
-        for share in [100 * number / counts[label]]
+        (run.class_names[label], run.class_names[predicted], videos, number(share, "{:.1f} %"))
+        for label, predicted, videos in pairs[:MOST_PAIRS]
+        for share in [100 * videos / counts[label]]
     ]
-    wrong = sum(number for _, _, number in pairs)
+    wrong = sum(videos for _, _, videos in pairs)
     shown = f"{min(len(pairs), MOST_PAIRS)} of {len(pairs)}"
     caption = f"Most confused pairs: {shown}, of {counted(wrong, 'mistake')} in all"
     header = ["class", "taken for", "videos", "of the class"]
@@ -94,7 +93,7 @@ def per_class(run: TestRun) -> Part:
         header = ["class", "videos", "average precision", "predicted first"]
         columns = [
             hot.sum(axis=0).astype(int).tolist(),
-            [_key(value, "{:.4f}") for value in ranked],
+            [number(value, "{:.4f}") for value in ranked],
             predicted,
         ]
     else:
@@ -121,13 +120,8 @@ def _class_columns(run: TestRun) -> list[list[Any]]:
         interval(share, count) if count else "-"
         for share, count in zip(top1.tolist(), counts.tolist(), strict=True)
     ]
-    shares = [[_key(100 * value, "{:.2f} %") for value in column] for column in (top1, top5)]
+    shares = [[number(100 * value, "{:.2f} %") for value in column] for column in (top1, top5)]
     return [counts.tolist(), shares[0], intervals, shares[1]]
-
-
-def _key(value: float, form: str) -> Any:
-    """What is shown, and what is sorted by: classes without videos come last."""
-    return ("-", -1.0) if math.isnan(value) else (form.format(value), round(float(value), 6))
 
 
 def _balance(run: TestRun) -> Markup | None:

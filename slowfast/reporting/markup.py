@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -60,33 +61,42 @@ def table(
     sortable: bool = False,
     **attributes: Any,
 ) -> Markup:
-    """A table in a box that scrolls sideways; cells that are numbers stand to the right.
+    """A table in a box that scrolls sideways. Columns of numbers, as their first cells show, stand to the right.
 
-    A cell may be (shown, value to sort by).
+    A cell may be (what is shown, the number that it is): see `number`.
     """
+    rows = [[cell if isinstance(cell, tuple) else (cell, cell) for cell in row] for row in rows]
+    kinds = ["number" if _is_number(key) else None for _, key in rows[0]] if rows else [None] * len(header)
     head = [
-        element("th", element("button", name, type="button") if sortable else name, scope="col")
-        for name in header
+        element("th", element("button", name, type="button") if sortable else name, scope="col", class_=kind)
+        for name, kind in zip(header, kinds, strict=True)
     ]
-    body = [element("tr", *map(_cell, row)) for row in rows]
-    kind = "sortable" if sortable else None
+    body = [
+        element("tr", *(_cell(*cell, kind, sortable) for cell, kind in zip(row, kinds, strict=True)))
+        for row in rows
+    ]
     whole = element(
         "table",
         element("caption", caption),
         element("thead", element("tr", *head)),
         element("tbody", *body),
-        class_=kind,
+        class_="sortable" if sortable else None,
         **attributes,
     )
     return element("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
-def _cell(value: Any) -> Markup:
-    shown, key = value if isinstance(value, tuple) else (value, value)
-    number = isinstance(key, (int, float)) and not isinstance(key, bool)
-    return element(
-        "td", shown, class_="number" if number else None, data_key=key if shown is not key else None
-    )
+def number(value: float, form: str) -> tuple[str, float]:
+    """A cell that shows a number in a format such as "{:.2f} %"; NaN is a dash, which sorts below all others."""
+    return ("-", -math.inf) if math.isnan(value) else (form.format(value), round(float(value), 6))
+
+
+def _is_number(key: Any) -> bool:
+    return isinstance(key, int | float) and not isinstance(key, bool)
+
+
+def _cell(shown: Any, key: Any, kind: str | None, sortable: bool) -> Markup:
+    return element("td", shown, class_=kind, data_key=key if sortable and shown is not key else None)
 
 
 def section(ident: str, title: str, *body: Any) -> Markup:

@@ -11,7 +11,7 @@ import numpy as np
 
 from slowfast.engine.verdict import Published, proves_little, wilson
 from slowfast.reporting import charts, curves, statistics, views
-from slowfast.reporting.markup import Markup, details, element, join, section, table
+from slowfast.reporting.markup import Markup, details, element, join, number, section, table
 from slowfast.reporting.mistakes import Mistake
 from slowfast.reporting.reading import TestRun
 from slowfast.reporting.thumbnails import Picture
@@ -135,13 +135,13 @@ def learning(run: TestRun) -> Part:
             section("learning", "Learning curves", element("p", "No training was recorded in this folder."))
         )
     drawn = {}
-    for number, (title, series) in enumerate(found.charts.items()):
+    for place, (title, series) in enumerate(found.charts.items()):
         points = [point for one in series for point in one.points]
         x = charts.axis(found.x, [at for at, _ in points], whole=True)
         y = charts.axis(
             title, [value for _, value in points], within=(0, 100) if title == curves.ACCURACY else None
         )
-        drawn[f"learning{number}"] = charts.line_chart(f"learning{number}", title, series, x, y)
+        drawn[f"learning{place}"] = charts.line_chart(f"learning{place}", title, series, x, y)
     everything = [one for series in found.charts.values() for one in series]
     names = [f"{title}: {one.name}" for title, series in found.charts.items() for one in series]
     by_place = [dict(one.points) for one in everything]
@@ -186,7 +186,12 @@ def by_views(run: TestRun) -> Part | None:
     y = charts.axis(unit, [value for one in points for value in (one.low, one.high)], within=(0, 100))
     drawn = {"views": charts.line_chart("views", title, series, x, y)}
     rows = [
-        (one.clips, one.crops, *(f"{value:.4g}" for value in (one.mean, one.low, one.high)), one.num_subsets)
+        (
+            one.clips,
+            one.crops,
+            *(number(value, "{:.4g}") for value in (one.mean, one.low, one.high)),
+            one.num_subsets,
+        )
         for one in points
     ]
     header = ["clips", "crops", "mean", "worst set", "best set", "sets"]
@@ -279,7 +284,9 @@ def facts(run: TestRun) -> Part:
         ("compiled", "yes" if found.get("compiled") else "no"),
     ]
     operators = [*found.get("operators", {}).items()]
-    body = [table(["what", "value"], [(name, str(value)) for name, value in rows], caption="The run")]
+    body = [
+        table(["what", "value"], [(name, str(value)) for name, value in rows if value], caption="The run")
+    ]
     if operators:
         chosen = table(["operator", "way"], operators, caption="How operators were computed")
         body.append(details(f"Operators ({len(operators)})", chosen))
