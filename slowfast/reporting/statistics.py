@@ -119,7 +119,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         middle = (low + high) / 2
         powers = np.exp(centred * np.float32(math.exp(-middle)))
         expected = float(((powers * centred).sum(axis=1) / powers.sum(axis=1)).mean(dtype=np.float64))
-        low, high = (low, middle) if expected < own else (middle, high)
+        low, high = (low, middle) if expected <= own else (middle, high)
         if high - low < _TOLERANCE:
             break
     return math.exp((low + high) / 2)
