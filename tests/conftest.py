@@ -1,13 +1,16 @@
-"""What holds for all tests: those that need a GPU or a cluster are reported as not run without."""
+"""What holds for all tests: those that need a GPU, a cluster or a browser are reported as not run without."""
 
+import importlib.util
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-DEBUG_RECIPE = Path(__file__).resolve().parents[1] / "configs" / "debug" / "uniformer_debug.yaml"
+ROOT = Path(__file__).resolve().parents[1]
+DEBUG_RECIPE = ROOT / "configs" / "debug" / "uniformer_debug.yaml"
 
 
 def _no_cuda() -> str | None:
@@ -21,12 +24,26 @@ def _no_cluster() -> str | None:
     return None if folder else "needs a test cluster: SLOWFAST_TEST_SLURM is not set"
 
 
+def _load_screenshots():
+    """tools/screenshots.py, which drives the browser."""
+    spec = importlib.util.spec_from_file_location("screenshots", ROOT / "tools" / "screenshots.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for the names of their module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _no_browser() -> str | None:
+    programs = _load_screenshots()
+    return None if programs.find_browser() else f"needs one of {', '.join(programs.PROGRAMS)} (apt-get install chromium)"
+
+
 def pytest_configure() -> None:
     """Measured operators are kept for the tests, not among those of the user."""
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="slowfast-tests-")
 
 
-NEEDS = {"gpu": _no_cuda, "slurm": _no_cluster}
+NEEDS = {"gpu": _no_cuda, "slurm": _no_cluster, "browser": _no_browser}
 _not_run: dict[str, tuple[int, str]] = {}
 
 
@@ -90,6 +107,12 @@ def debug_cfg(debug_options):
     from slowfast.config import load_cfg
 
     return lambda *pairs: load_cfg(DEBUG_RECIPE, [*debug_options, *pairs])
+
+
+@pytest.fixture(scope="session")
+def screenshots():
+    """The module tools/screenshots.py."""
+    return _load_screenshots()
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ def test_what_is_no_run_is_refused(made_up):
         (
             "results.json",
             b'{"video": {}, "views": "8x3x2"}',
-            "it lacks num_scored, num_total, ensemble_method",
+            "not the result of a test: it lacks num_scored, num_total, ensemble_method",
         ),
         ("predictions.csv", b"path,label,predicted,top1_name\n", "not a whole list of predictions"),
         ("predictions.csv", b"path,label,predicted,top1_name\na.mp4,3\n", "not a whole list of predictions"),
