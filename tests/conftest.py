@@ -34,8 +34,8 @@ def _load_screenshots():
 
 
 def _no_browser() -> str | None:
-    programs = _load_screenshots()
-    return None if programs.find_browser() else f"needs one of {', '.join(programs.PROGRAMS)} (apt-get install chromium)"
+    found = _load_screenshots().find_browser()
+    return None if found else "needs Chromium (apt-get install chromium), and none is found"
 
 
 def pytest_configure() -> None:

@@ -317,8 +317,8 @@ def test_functions_and_files_stay_short():
 @pytest.mark.parametrize(
     "name",
     [
-        ".ci/run", "tools/check_data.py", "tools/compare.py", "tools/make_tables.py", "tools/prepare_data.py", "tools/report.py",
-        "tools/reproduce.py", "tools/run_net.py", "tools/submit.py",
+        ".ci/run", "tools/check_data.py", "tools/compare.py", "tools/make_tables.py", "tools/prepare_data.py",
+        "tools/report.py", "tools/reproduce.py", "tools/run_net.py", "tools/screenshots.py", "tools/submit.py",
     ],
 )  # fmt: skip
 def test_scripts_can_be_started(name):

@@ -85,7 +85,7 @@ const filter = document.getElementById("filter");
 if (filter) {
   filter.addEventListener("input", () => {
     const wanted = filter.value.toLowerCase();
-    for (const row of document.getElementById("classes").tBodies[0].rows) {
+    for (const row of document.getElementById("class-table").tBodies[0].rows) {
       row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
     }
   });

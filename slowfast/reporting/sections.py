@@ -230,7 +230,6 @@ def _card(run: TestRun, mistake: Mistake, picture: Picture) -> Markup:
             width=picture.width,
             height=picture.height,
             alt=f"three frames of {run.paths[mistake.row]}",
-            loading="lazy",
         )
         if picture.uri
         else element("p", f"No frames: {picture.why_not}", class_="nothing")

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,18 @@ from slowfast.reporting.report import report
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+class Tags(HTMLParser):
+    """Tags with the names of their attributes, as a browser would find them."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, [name for name, _ in attributes]))
 
 
 def data_of(page):
@@ -114,7 +127,7 @@ def test_no_labels(made_up):
 
 def test_a_single_video_and_two_classes(made_up):
     assert report(made_up().write(1, 2, clips=1, crops=1, labels=[0], skill=9)).is_file()
-    assert "There is no mistake." in report(made_up()).read_text()
+    assert "There is no mistake." in report(made_up().folder).read_text()
 
 
 def test_no_name_can_become_markup(made_up):
@@ -131,8 +144,10 @@ def test_no_name_can_become_markup(made_up):
     page = report(folder).read_text()
     compare.compare_runs([folder, other], folder / "compare.html")
     for text in (page, (folder / "compare.html").read_text()):
-        assert text.count("<script") == 2 and "<img src=x" not in text and "alert(1)" in text
-        assert not re.search(r"<[^>]*\sonerror", text)
+        assert text.count("<script") == 2 and "alert(1)" in text
+        tags = Tags(text).tags
+        assert not {name for _, attributes in tags for name in attributes if name.startswith("on")}
+        assert "img" not in {tag for tag, _ in tags}
     assert data_of(page)["confusion"]["names"] == names
 
 
@@ -162,7 +177,7 @@ def test_every_run_of_the_command_line_writes_a_report(trained_run, debug_option
 
 
 def test_a_report_that_fails_ends_no_run_but_is_told(debug_cfg, made_up, caplog, monkeypatch):
-    folder = made_up().write()
+    folder = made_up().write(16, 8)
     cfg = debug_cfg("OUTPUT_DIR", str(folder))
 
     def break_down(*arguments):
@@ -175,7 +190,7 @@ def test_a_report_that_fails_ends_no_run_but_is_told(debug_cfg, made_up, caplog,
 
 
 def test_other_processes_write_nothing(debug_cfg, made_up, monkeypatch):
-    folder = made_up().write()
+    folder = made_up().write(16, 8)
     monkeypatch.setattr(story.distributed, "is_main", lambda: False)
     story.report_after_test(debug_cfg("OUTPUT_DIR", str(folder)))
     assert not (folder / "report.html").exists()
