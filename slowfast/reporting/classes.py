@@ -101,7 +101,7 @@ def per_class(run: TestRun) -> Part:
         header = ["class", "videos", "top-1", "95 % interval", "top-5", "predicted"]
     rows = list(zip(run.class_names, *columns, strict=True))
     listed = table(
-        header, rows, caption="All classes; a click on a heading sorts", sortable=True, id="classes"
+        header, rows, caption="All classes; a click on a heading sorts", sortable=True, id="class-table"
     )
     search = element(
         "p",
