@@ -23,7 +23,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["slowfast", "slowfast.*"]),
-    package_data={"slowfast.finetuning": ["*.yaml"]},
+    package_data={"slowfast.finetuning": ["*.yaml"], "slowfast.reporting": ["*.css", "*.js"]},
     install_requires=[
         "torch>=2.4",
         "torchvision",

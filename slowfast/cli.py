@@ -28,7 +28,17 @@ from slowfast.submission import command as submission
 from slowfast.utils import launchers, stopping
 from slowfast.utils.stopping import Stopped
 
-COMMANDS = ("check", "doctor", "explain", "export", "extract", "finetune", "predict")  # modules of slowfast.commands
+COMMANDS = (  # modules of slowfast.commands
+    "check",
+    "compare",
+    "doctor",
+    "explain",
+    "export",
+    "extract",
+    "finetune",
+    "predict",
+    "report",
+)
 USER_ERROR = 2  # exit status of a run that ends with a message for its user
 DEBUG = "SLOWFAST_DEBUG"
 EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PATH_PREFIX /videos NUM_GPUS 8"
@@ -294,9 +304,12 @@ def train_and_test(cfg, notes: Sequence[str] = ()) -> None:
 def reproduce_row(cfg, notes: Sequence[str], *row) -> str:
     """What one process of a reproduction does: see slowfast.engine.reproduce.reproduce."""
     from slowfast.engine.reproduce import reproduce
+    from slowfast.reporting.report import report_after_test
 
     with _folder(cfg.OUTPUT_DIR, notes):
-        return reproduce(cfg, *row)
+        word = reproduce(cfg, *row)
+        report_after_test(cfg)
+        return word
 
 
 @contextmanager
@@ -319,9 +332,10 @@ def _stories(cfg) -> list[Callable]:
         stories.append(train)
     if cfg.TEST.ENABLE:
         from slowfast.engine.test import check, test
+        from slowfast.reporting.report import report_after_test
 
         stories.insert(0, check)
-        stories.append(test)
+        stories += [test, report_after_test]
     return stories
 
 

@@ -1,13 +1,16 @@
-"""What holds for all tests: those that need a GPU or a cluster are reported as not run without."""
+"""What holds for all tests: those that need a GPU, a cluster or a browser are reported as not run without."""
 
+import importlib.util
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs"
 DEBUG_RECIPE = CONFIGS / "debug" / "uniformer_debug.yaml"
 DEMO_RECIPE = CONFIGS / "demo" / "uniformer_motion.yaml"
 
@@ -23,12 +26,26 @@ def _no_cluster() -> str | None:
     return None if folder else "needs a test cluster: SLOWFAST_TEST_SLURM is not set"
 
 
+def _load_screenshots():
+    """tools/screenshots.py, which drives the browser."""
+    spec = importlib.util.spec_from_file_location("screenshots", ROOT / "tools" / "screenshots.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for the names of their module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _no_browser() -> str | None:
+    found = _load_screenshots().find_browser()
+    return None if found else "needs Chromium (apt-get install chromium), and none is found"
+
+
 def pytest_configure() -> None:
     """Measured operators are kept for the tests, not among those of the user."""
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="slowfast-tests-")
 
 
-NEEDS = {"gpu": _no_cuda, "slurm": _no_cluster}
+NEEDS = {"gpu": _no_cuda, "slurm": _no_cluster, "browser": _no_browser}
 _not_run: dict[str, tuple[int, str]] = {}
 
 
@@ -107,6 +124,12 @@ def debug_cfg(debug_options):
     from slowfast.config import load_cfg
 
     return lambda *pairs: load_cfg(DEBUG_RECIPE, [*debug_options, *pairs])
+
+
+@pytest.fixture(scope="session")
+def screenshots():
+    """The module tools/screenshots.py."""
+    return _load_screenshots()
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "tools": {"cli", "config", "datasets", "engine", "utils"},
-    "cli": {"benchmarking", "commands", "config", "engine", "submission", "utils"},
-    "commands": {"cli", "config", "datasets", "diagnosis", "engine", "finetuning", "inference", "utils"},
+    "cli": {"benchmarking", "commands", "config", "engine", "reporting", "submission", "utils"},
+    "commands": {"cli", "config", "datasets", "diagnosis", "engine", "finetuning", "inference", "reporting", "utils"},
     "diagnosis": {"config", "datasets", "engine", "utils"},
     "finetuning": {"config", "datasets", "engine", "models", "utils"},
     "benchmarking": {"config", "datasets", "engine", "models", "utils"},
@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "inference": {"config", "datasets", "engine", "models", "utils"},
     "datasets": {"utils"},
     "models": {"utils"},
+    "reporting": {"config", "datasets", "engine", "utils"},
     "submission": {"config", "utils"},
     "config": set(),
     "utils": set(),
@@ -171,6 +172,8 @@ def test_only_the_edge_reads_the_config():
         "slowfast.finetuning.story",
         "slowfast.finetuning.trial",
         "slowfast.inference.build",
+        "slowfast.reporting.build",
+        "slowfast.reporting.report",
     }
 
 

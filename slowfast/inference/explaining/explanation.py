@@ -140,7 +140,7 @@ def read_video(classifier: VideoClassifier, video: Source) -> VideoClips:
             )  # fixed clips: no draw
             return VideoClips(
                 views=make.make_views(clips, ()).repeated(which),
-                frame_numbers=make.frame_numbers(frames),
+                frame_numbers=make.clips(frames),
                 fps=reader.fps or NO_RATE,
                 crops=tuple(make.make_views.shown(reader.height, reader.width)),
                 damage=reader.damage,

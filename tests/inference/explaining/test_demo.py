@@ -64,8 +64,8 @@ def within(boxes, row, column, margin):
 def test_maps_find_the_moving_object_more_often_than_the_centre_does(demo_run, record_property):
     """Peaks of default maps of the predicted class, in the box of the object grown by half a token, against the centre.
 
-    With checkpoints of two trainings of the demo maps hit in 77.1 and 78.1 % of 96 clips, the centre in 27.0 %, the mean
-    over frames.
+    With checkpoints of two trainings of the demo maps hit in 77.1 and 78.1 % of 96 clips, the centre in 27.0 % (mean
+    over frames).
     """
     classifier = slowfast.load(demo_run / "best.pyth", device="cpu")
     hits, centres = [], []
