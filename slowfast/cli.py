@@ -29,15 +29,16 @@ from slowfast.utils import launchers, stopping
 from slowfast.utils.stopping import Stopped
 
 COMMANDS = (  # modules of slowfast.commands
+    "prepare",
     "check",
-    "compare",
-    "doctor",
-    "explain",
-    "export",
-    "extract",
     "finetune",
     "predict",
+    "explain",
     "report",
+    "compare",
+    "extract",
+    "export",
+    "doctor",
 )
 USER_ERROR = 2  # exit status of a run that ends with a message for its user
 DEBUG = "SLOWFAST_DEBUG"

@@ -599,7 +599,7 @@ def test_hmdb51_names_that_two_classes_share(tmp_path, prepare):
 def test_what_a_user_can_mend_is_told_in_one_message(tmp_path, prepare, make, said):
     make(tmp_path)
     status, _, error = prepare("folders", tmp_path / "empty", "--out", tmp_path / "lists")
-    assert status == 2 and error.startswith("prepare_data: error: ") and said in error
+    assert status == 2 and error.startswith("slowfast: error: ") and said in error
 
 
 @pytest.mark.parametrize("option", ["--gop", "--short-side"])
@@ -627,4 +627,4 @@ def test_annotations_of_another_set_are_refused(tmp_path, prepare):
 def test_help_has_examples_of_every_command():
     done = subprocess.run([sys.executable, str(TOOL), "--help"], capture_output=True, text=True, check=True)
     for command in ("kinetics", "something", "ucf101", "hmdb51", "folders"):
-        assert f"prepare_data.py {command} " in done.stdout
+        assert f"slowfast prepare {command} " in done.stdout

@@ -1,6 +1,7 @@
 """Shards end to end: a test on them predicts, bit for bit, what it does on the files they were made of."""
 
-import importlib.util
+import contextlib
+import io
 import json
 import shlex
 from pathlib import Path
@@ -25,9 +26,6 @@ def run(data, prefix, out, *words):
 @pytest.fixture(scope="module")
 def packed(debug_data, tmp_path_factory):
     """The value of DATA.PATH_PREFIX that the command prints for shards of the debug data."""
-    spec = importlib.util.spec_from_file_location("prepare_data", ROOT / "tools" / "prepare_data.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     out = tmp_path_factory.mktemp("shards")
     lists = [str(debug_data / f"{split}.csv") for split in ("train", "val", "test")]
     words = [
@@ -42,8 +40,9 @@ def packed(debug_data, tmp_path_factory):
         "--workers",
         "2",
     ]
-    args = tool.parser().parse_args(words)
-    printed = args.function(args)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert cli.main(["prepare", *words]) == 0
+    printed = printed.getvalue()
     key, prefix = shlex.split(printed.splitlines()[-1])
     assert key == "DATA.PATH_PREFIX" and len(list(out.glob("*.tar"))) > 2
     return prefix
