@@ -78,6 +78,33 @@ def test_own_videos_in_the_two_commands_of_the_readme(tmp_path):
     assert results["num_scored"] == results["num_total"] >= 12 and results["views"] == "8x1x4"
 
 
+def test_a_model_for_own_classes_in_the_commands_of_the_readme(tmp_path):
+    """Trained, predicted with, explained and exported as it stands there, but in one epoch."""
+    text = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"```\n(python tools/finetune.py.*?)```", text, re.DOTALL)
+    lines = [shlex.split(line) for line in block.splitlines() if line.strip()]
+    names = ("finetune", "predict", "explain", "export")
+    assert [words[1] for words in lines] == [f"tools/{name}.py" for name in names]
+    rng = np.random.default_rng(0)
+    for label in range(3):
+        for number in range(6):
+            path = tmp_path / "my_videos" / f"class {label}" / f"{number}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_video(path, rng.integers(0, 256, (8, 48, 64, 3), dtype=np.uint8), 25)
+    write_video(tmp_path / "a_new_video.mp4", rng.integers(0, 256, (8, 48, 64, 3), dtype=np.uint8), 25)
+    lines[0] += ["--epochs", "1", "--gpus", "0", "NUM_THREADS", "1"]
+    printed = []
+    for words in lines:
+        command = [sys.executable, str(ROOT / words[1]), *words[2:]]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    assert "slowfast predict" in printed[0] and "class" in printed[1]
+    run = tmp_path / "runs" / "mine"
+    assert (run / "report.html").exists() and (run / "model.onnx").exists()
+    assert (tmp_path / "explained" / "map.png").exists()
+
+
 def test_class_names_of_kinetics_are_in_the_published_order():
     names = (ROOT / "data_lists" / "k400" / "classes.txt").read_text().splitlines()
     assert len(names) == len(set(names)) == 400
