@@ -30,6 +30,7 @@ KINDS: dict[type[nn.Module], str] = {
 }
 AUTO = "auto"
 ROUNDS = 5
+MOST_ROUNDS, ENOUGH_SECONDS = 20, 0.2  # for ways so quick that single times say little
 HOPELESS = 3.0  # a way this many times slower than the best in its first round is not measured again
 WORTH = 0.95  # a way must take less than this share of the default's time to replace it
 LEAST_WORTH_SAVING = 2**19  # values of an MLP, a megabyte in half precision, below which memory is not worth time
@@ -183,7 +184,9 @@ def fastest(ways: Mapping[str, Callable[[], object]], device: torch.device) -> s
     """
     clock = _clock(device)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(ROUNDS + 1):  # the first one warms up
+    for number in range(MOST_ROUNDS + 1):  # the first one warms up
+        if number > ROUNDS and sum(map(sum, seconds.values())) > ENOUGH_SECONDS:
+            break
         best = min((min(times) for times in seconds.values() if times), default=math.inf)
         for name, call in ways.items():
             if number > 1 and min(seconds[name]) > HOPELESS * best:

@@ -119,6 +119,23 @@ def test_the_fastest_is_chosen(monkeypatch, seconds, chosen) -> None:
     assert tuning.fastest({name: call(name) for name in seconds}, CPU) == chosen
 
 
+@pytest.mark.parametrize(("seconds", "runs"), [(1e-4, 21), (0.03, 6), (0.006, 18)])
+def test_quick_ways_are_measured_more_often(monkeypatch, seconds, runs) -> None:
+    """Up to 20 rounds after the warm-up, and no more than it takes to have measured 0.2 seconds."""
+    now, counts = [0.0], {"a": 0, "b": 0}
+    monkeypatch.setattr(tuning, "_clock", lambda device: lambda: now[0])
+
+    def call(name):
+        def run():
+            now[0] += seconds
+            counts[name] += 1
+
+        return run
+
+    assert tuning.fastest({name: call(name) for name in counts}, CPU) == "a"
+    assert counts == {"a": runs, "b": runs}
+
+
 def test_a_hopeless_way_is_not_run_again(monkeypatch) -> None:
     now, runs = [0.0], []
     monkeypatch.setattr(tuning, "_clock", lambda device: lambda: now[0])
