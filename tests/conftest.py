@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -63,6 +64,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for marker, (count, reason) in _not_run.items():
         terminalreporter.write_line(f"{marker}: {count} test(s) NOT RUN, {reason}", yellow=True)
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_an_earlier_test():
+    """A run in a test sends the log to a console that is gone after it."""
+    yield
+    root = logging.getLogger("slowfast")
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture(scope="session")

@@ -17,12 +17,12 @@ KINDS = ("joint", "split", "light")
 def make_tiny(kind):
     """A model of 3 classes with lively weights: 2 heads of 8 channels, and 2 blocks in each attention stage."""
     sizes = {"depth": (1, 1, 2, 2), "embed_dim": (8, 8, 16, 16), "head_dim": 8}
-    if kind == "light":
-        model = UniformerLight(
-            3, prune_ratio=[[], [], [1, 0.5], [0.5, 0.5]], trade_off=[[], [], [1, 0.5], [0.5, 0.5]], **sizes
+    pruned = {"prune_ratio": [[], [], [1, 0.5], [0.5, 0.5]], "trade_off": [[], [], [1, 0.5], [0.5, 0.5]]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # for biases
+        model = (
+            UniformerLight(3, **pruned, **sizes) if kind == "light" else Uniformer(3, split=kind == "split", **sizes)
         )
-    else:
-        model = Uniformer(3, split=kind == "split", **sizes)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():
