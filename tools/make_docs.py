@@ -19,7 +19,6 @@ from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 
-from slowfast import __version__
 from slowfast.cli import exit_status
 from slowfast.config import defaults, get_cfg
 from slowfast.config.node import leaves
@@ -54,9 +53,9 @@ HEAD = """\
 Made from [slowfast/config/defaults.py](../slowfast/config/defaults.py) by `tools/make_docs.py`: change it there.
 
 A recipe names the keys that differ from these defaults, and `KEY VALUE` pairs after a command change them once more;
-`config.yaml` in `OUTPUT_DIR` has all of them as the run read them. A key that does not exist is refused with the nearest
-one. Names and defaults are those of PySlowFast and of the published UniFormer; (here) marks what is this package's
-own. A clip is `DATA.NUM_FRAMES` frames, a view is one clip in one crop, a shard is one machine.
+`config.yaml` in `OUTPUT_DIR` has all of them as the run read them. A key that does not exist is refused, and the
+nearest one is named. Names and defaults are those of PySlowFast and of the published UniFormer; (here) marks what is
+this package's own. A clip is `DATA.NUM_FRAMES` frames, a view is one clip in one crop, a shard is one machine.
 """
 _RULER = "-----"
 
@@ -76,7 +75,9 @@ def read_rows(source: str) -> list[Row]:
     A key without any belongs to the row before it. Headings are comments with a ruler.
     """
     comments = _comments(source)
-    assignments = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assign) and _key(node)]
+    assignments = [
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assign) and _key(node)
+    ]
     rows: list[Row] = []
     heading = ""
     for node in sorted(assignments, key=lambda node: node.lineno):
@@ -155,20 +156,24 @@ def build_api(folder: Path) -> None:
     for name in API:
         module = import_module(name)
         for public in getattr(module, "__all__", ()):
-            setattr(module, public, getattr(module, public))  # pdoc sees what is there; ours come when asked for
+            setattr(
+                module, public, getattr(module, public)
+            )  # pdoc sees what is there; ours come when asked for
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         modules = {name: pdoc.doc.Module.from_name(name) for name in API}
         bare = [name for module in modules.values() for name in undocumented(module)]
         if bare:
             raise ValueError(f"without a docstring: {', '.join(bare)}")
-        pdoc.render.configure(docformat="markdown", show_source=False, footer_text=f"slowfast {__version__}")
+        pdoc.render.configure(docformat="markdown", show_source=False)
         pages = {
             f"{name.replace('.', '/')}.html": pdoc.render.html_module(module, modules)
             for name, module in modules.items()
         }
         index = pdoc.render.env.get_template("index.html.jinja2")
-        pages["index.html"] = index.render(all_modules=modules, root_module_name=None)  # all, not the first alone
+        pages["index.html"] = index.render(
+            all_modules=modules, root_module_name=None
+        )  # all, not the first alone
         pages["search.js"] = pdoc.render.search_index(modules)
     for name, page in pages.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +195,9 @@ def main() -> int:
     """Write what is asked for; 1 where --check finds the page stale, 2 where the reference has a fault."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write no page; fail if it is stale")
-    parser.add_argument("--api", type=Path, metavar="DIR", help="build the reference of the public names there")
+    parser.add_argument(
+        "--api", type=Path, metavar="DIR", help="build the reference of the public names there"
+    )
     args = parser.parse_args()
     return exit_status("make_docs", lambda: make(args.check, args.api))
 
