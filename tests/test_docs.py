@@ -1,7 +1,7 @@
 """The pages of docs/ do what they say: their blocks run in order, on made-up videos and with small settings.
 
-A block of bash is a script, or commands one by one: `slowfast` runs in this process, `python` in one of its own; what
-needs a GPU or a cluster is checked against parser and recipe. A block of Python is executed, or is a file where its
+A block of bash is a script, or commands one by one, which run in this process; what needs a GPU or a cluster is checked
+against parser and recipe. A block of Python is executed, or is a file where its
 first line names one.
 """
 
@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -22,9 +23,10 @@ import torch
 
 from slowfast import cli
 from slowfast.config import get_cfg, load_cfg
+from slowfast.datasets import DATASET_REGISTRY
 from slowfast.datasets.video_writer import write_video
 from slowfast.inference import deployable
-from slowfast.models import build_model
+from slowfast.models import MODEL_REGISTRY, build_model
 from slowfast.utils import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +42,7 @@ SMALL_RUN = [
     *SMALL_TEST,
     *"DATA.TRAIN_CROP_SIZE 32 TRAIN.BATCH_SIZE 4 SOLVER.MAX_EPOCH 1 SOLVER.WARMUP_EPOCHS 0".split(),
 ]
+SMALL_FINETUNING = "--epochs 1 --gpus 0 NUM_THREADS 1".split()
 
 
 class Reader:
@@ -78,21 +81,20 @@ class Reader:
         words = [*words, *self.more.get(words[0], ())]
         if gpus(words):
             check_run(words)
-            return
+        else:
+            self.watch(words, cli.main)
+
+    def python(self, words):
+        script, *words = words
+        words = [*words, *self.more.get(words[0], ())]
+        self.watch(words, lambda words: run_script(script, words))
+
+    def watch(self, words, command):
         self.capsys.readouterr()
-        status = cli.main(words)
+        status = command(words)
         out, err = self.capsys.readouterr()
         assert status == (words[0] in self.failing), err
         self.done.append((words, out))
-
-    def python(self, words):
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        words = [*words, *self.more.get(words[1], ())]
-        done = subprocess.run(
-            [sys.executable, *words], cwd=self.folder, env=env, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        self.done.append((words[1:], done.stdout))
 
     def srun(self, words):
         check_run(words[words.index("slowfast") + 1 :])
@@ -108,6 +110,14 @@ class Reader:
 
     def commands(self):
         return [words[0] for words, _ in self.done]
+
+
+def run_script(script, words):
+    """What `python SCRIPT WORDS` does, in this process, which has the heavy modules already; its exit status."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", [script, *words])
+        runpy.run_path(os.path.abspath(script), run_name="__main__")
+    return ended.value.code
 
 
 def gpus(words):
@@ -128,6 +138,8 @@ def reader(tmp_path, monkeypatch, capsys):
         shutil.copytree(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    for registry in (DATASET_REGISTRY, MODEL_REGISTRY):
+        monkeypatch.setattr(registry, "_obj_map", dict(registry._obj_map))
     before = set(sys.modules)
     yield lambda failing=(), **more: Reader(tmp_path, capsys, more, failing)
     for name in set(sys.modules) - before:
@@ -154,8 +166,7 @@ def test_own_data(reader, trained_run, tmp_path):
     made_up(tmp_path / "a_long_video.mp4", frames=80)
     (tmp_path / "runs" / "demo").mkdir(parents=True)
     shutil.copy(trained_run / "best.pyth", tmp_path / "runs" / "demo")
-    small = ("--epochs", "1", "--gpus", "0", "NUM_THREADS", "1")
-    read = reader(finetune=small).follow("own_data.md")
+    read = reader(finetune=SMALL_FINETUNING).follow("own_data.md")
     commands = [
         "finetune",
         "finetune",
@@ -242,23 +253,23 @@ def test_a_new_data_set(reader, tmp_path):
 
 
 def test_a_new_model(reader, debug_data, tmp_path):
-    (tmp_path / "lists").mkdir()
-    shutil.copy(debug_data / "classes.txt", tmp_path / "lists")
-    for name in ("train.csv", "val.csv", "test.csv"):
-        (tmp_path / "lists" / name).write_text((debug_data / name).read_text().replace(" ", ","))
+    names = (debug_data / "classes.txt").read_text().splitlines()
+    for folder, classes in (("lists", names), ("other_lists", names[:2])):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "classes.txt").write_text("\n".join(classes) + "\n")
+        for name in ("train.csv", "val.csv", "test.csv"):
+            lines = (debug_data / name).read_text().replace(" ", ",").splitlines(keepends=True)
+            kept = [line for line in lines if int(line.rsplit(",")[1]) < len(classes)]
+            (tmp_path / folder / name).write_text("".join(kept))
     (tmp_path / "videos").symlink_to(debug_data)
     made_up(tmp_path / "a_new_video.mp4")
-    from slowfast.models import MODEL_REGISTRY
-
-    try:
-        read = reader(run=SMALL_RUN).follow("new_model.md")
-    finally:
-        MODEL_REGISTRY._obj_map.pop("SmallNet3D", None)
-    assert read.commands() == ["run", "predict"]
+    read = reader(run=SMALL_RUN, finetune=SMALL_FINETUNING).follow("new_model.md")
+    assert read.commands() == ["run", "predict", "finetune", "export"]
     assert "move" in read.said("predict")[0] or "turn" in read.said("predict")[0]
     assert read.names["model"].facts["model"] == "SmallNet3D"
     results = json.loads((tmp_path / "runs" / "small" / "results.json").read_text())
     assert results["num_scored"] == results["num_total"] == 16
+    assert (tmp_path / "runs" / "mine" / "model.onnx").exists()
 
 
 def test_every_page_is_in_the_table_of_pages():
