@@ -284,6 +284,17 @@ def test_every_key_a_page_names_exists(page):
         assert section in cfg and key in cfg[section], f"{section}.{key}"
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+def test_every_test_a_page_names_exists(page):
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text()):
+        assert f"\ndef {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
+
+
+def test_every_claim_beside_others_names_a_test():
+    rows = [line for line in (DOCS / "peers.md").read_text().splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 10 and all("`tests/" in row.split(" | ")[2] for row in rows)
+
+
 def test_the_facts_of_a_model_card_are_there(trained_run, tmp_path):
     text = (DOCS / "model_card.md").read_text()
     deployable.write(trained_run / "best.pyth", tmp_path / "model.pyth")
