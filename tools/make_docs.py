@@ -43,6 +43,7 @@ API = (
     "slowfast.datasets.annotations",
     "slowfast.datasets.frames",
     "slowfast.datasets.video_dataset",
+    "slowfast.datasets.video_views",
     "slowfast.datasets.loader",
     "slowfast.engine.train",
     "slowfast.engine.test",
