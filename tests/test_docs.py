@@ -223,14 +223,7 @@ def test_reproduce(reader, tmp_path):
 
 def test_slurm(reader, trained_run, tmp_path):
     shutil.copytree(trained_run, tmp_path / "runs" / "k400_s16x4")
-    read = reader()
-    submit = read.slowfast
-
-    def dry(words):
-        submit([*words, *([] if "--status" in words else ["--dry-run"])])
-
-    read.slowfast = dry
-    read.follow("slurm.md")
+    read = reader(submit=["--dry-run"]).follow("slurm.md")
     assert read.commands() == ["submit"] * 4
     one, other, array, status = read.said("submit")
     assert one == other and "#SBATCH --nodes=4" in one and "uniformer_s16x4.yaml" in one
