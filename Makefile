@@ -1,6 +1,7 @@
 # make demo       see UniFormer learn from made-up videos and get tested, in minutes on a CPU
 # make test       check the code and run the tests
 # make test-all   the same with the long ones among the tests
+# make docs       build the reference of the Python names into build/docs
 # All set up what they need in .venv first; later calls find it ready.
 
 PYTHON ?= python3
@@ -13,10 +14,10 @@ DEMO_RECIPE := configs/demo/uniformer_motion.yaml
 DEMO_DATA   := $(DEMO)/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all
+.PHONY: help setup demo docs test test-all
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 4
+	@sed -n 's/^# //p' Makefile | head -n 5
 
 setup: $(READY)
 
@@ -39,6 +40,9 @@ demo: $(READY) $(DEMO)/.data-ready
 	$(RUN) tools/run_net.py --cfg $(DEMO_RECIPE) OUTPUT_DIR $(DEMO) \
 		DATA.PATH_TO_DATA_DIR $(DEMO_DATA) DATA.PATH_PREFIX $(DEMO_DATA)
 	@echo "== Done: $(DEMO)/results.json, predictions.csv beside it, curves: $(VENV)/bin/tensorboard --logdir $(DEMO)"
+
+docs: $(READY)
+	$(RUN) tools/make_docs.py --api build/docs
 
 test: TESTS := -m 'not slow'
 test test-all: $(READY)

@@ -41,7 +41,7 @@ setup(
     ],
     extras_require={
         **EXTRAS,
-        "dev": ["hypothesis", "matplotlib", "pytest", "ruff", *sum(EXTRAS.values(), [])],
+        "dev": ["hypothesis", "matplotlib", "pdoc", "pytest", "ruff", *sum(EXTRAS.values(), [])],
     },
     entry_points={"console_scripts": ["slowfast = slowfast.cli:main"]},
 )

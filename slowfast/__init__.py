@@ -3,10 +3,11 @@
 from typing import Any
 
 __version__ = "0.1.0"
+__all__ = ["load"]
 
 
 def __getattr__(name: str) -> Any:
-    if name != "load":
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from slowfast.inference.build import load
 

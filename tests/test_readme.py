@@ -14,7 +14,7 @@ import torch
 from slowfast.datasets.video_writer import write_video
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "data_lists").rglob("README.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "data_lists").rglob("README.md"), *(ROOT / "docs").glob("*.md")]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -443,4 +443,5 @@ def _frame_numbers(indices: Sequence[int]) -> np.ndarray:
 
 
 def one_line(error: Exception) -> str:
+    """What an error says, without its line breaks."""
     return " ".join((getattr(error, "strerror", None) or str(error)).split())

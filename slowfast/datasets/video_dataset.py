@@ -145,6 +145,7 @@ class VideoDataset(torch.utils.data.Dataset):
         return self.table.name(index)
 
     def label(self, index: int) -> int | list[int]:
+        """The label as listed; of a multi-label list all of them."""
         return self.table.label(index)
 
     def __getitem__(self, key: tuple[int, int]) -> VideoItem:
