@@ -24,7 +24,10 @@ DATASETS = {
 
 @dataclass(frozen=True)
 class Start:
-    """What training starts from: the settings that the recipe has so far, and whether weights come with it."""
+    """What training starts from: the settings that the recipe has so far, and whether weights come with it.
+
+    layered: whether the model tells how deep a parameter lies, for rates that fall by layer.
+    """
 
     name: str
     trained: bool
@@ -34,6 +37,7 @@ class Start:
     sampling_rate: int
     dense: bool
     random_flip: bool
+    layered: bool = True
 
 
 @dataclass(frozen=True)
@@ -96,12 +100,11 @@ def choose_solver(data: DataFacts, start: Start, freeze: Sequence[str]) -> Choic
             "SOLVER.BASE_LR": rate,
             "SOLVER.WARMUP_START_LR": rate / 100,
             "SOLVER.COSINE_END_LR": rate / 100,
-            "SOLVER.LAYER_DECAY": LAYER_DECAY,
+            "SOLVER.LAYER_DECAY": LAYER_DECAY if start.layered else 1.0,
         }
         what = f"all but {' '.join(freeze)}" if freeze else "all layers"
-        lines.append(
-            f"model: that of {start.name}, {what} trained, at a rate of {rate:g} that falls by {LAYER_DECAY:g} a layer"
-        )
+        falling = f" that falls by {LAYER_DECAY:g} a layer" if start.layered else ""
+        lines.append(f"model: that of {start.name}, {what} trained, at a rate of {rate:g}{falling}")
     else:
         lines.append(f"model: {start.name}, from scratch")
     rarest = min(count for count in data.counts if count) if any(data.counts) else 0

@@ -19,6 +19,7 @@ from slowfast.datasets.preparation.folders import Shares
 from slowfast.datasets.preparation.prepare import Plan, prepare_tree
 from slowfast.finetuning import choosing, facts, trial
 from slowfast.models import pretrained
+from slowfast.models.build import build_model
 from slowfast.utils import checkpoint, environment
 from slowfast.utils.atomic import replace_file
 
@@ -193,6 +194,8 @@ def _published_recipe(stem: str) -> Path | None:
 
 def _start(cfg, name: str, trained: bool) -> choosing.Start:
     rule = KINDS[cfg.TRAIN.DATASET].rule if cfg.TRAIN.DATASET in KINDS else "dense"
+    with torch.device("meta"):
+        model = build_model(cfg)
     return choosing.Start(
         name=name,
         trained=trained,
@@ -202,6 +205,7 @@ def _start(cfg, name: str, trained: bool) -> choosing.Start:
         sampling_rate=cfg.DATA.SAMPLING_RATE,
         dense=rule == "dense",
         random_flip=cfg.DATA.RANDOM_FLIP,
+        layered=hasattr(model, "layer_of"),
     )
 
 

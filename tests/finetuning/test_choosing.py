@@ -76,6 +76,12 @@ def test_trained_weights_get_half_their_rate_within_limits_falling_by_layer(base
     assert keys["SOLVER.COSINE_END_LR"] == pytest.approx(rate / 100) and keys["MODEL.NUM_CLASSES"] == 2
 
 
+def test_a_model_that_does_not_know_its_layers_has_one_rate():
+    start = Start("best.pyth", True, 4e-4, 224, 8, 8, True, True, layered=False)
+    chosen = choosing.choose_solver(data(), start, ())
+    assert chosen.keys["SOLVER.LAYER_DECAY"] == 1 and "a layer" not in chosen.reasons[0]
+
+
 def test_from_scratch_the_rates_are_the_recipes():
     chosen = choosing.choose_solver(data(), SCRATCH, ())
     assert (
