@@ -110,13 +110,15 @@ def _model(what: str, args: argparse.Namespace, opts: list[str]):
         shape = (args.clips, *_clip_shape(cfg, training))
         build = partial(build_model, cfg)
         name = f"{path.parent.name}/{path.stem} {args.clips} x {shape[2]} x {shape[3]}"
-        results[name] = result = model.run(build, shape, device, training, args.rounds)
+        results[name] = result = model.run(build, shape, device, training, args.rounds, cfg.MODEL.COMPILE)
         if args.no_memory:
             continue
         result["memory_clips"] = args.memory_clips
         held = (args.memory_clips, *shape[1:])
         for way, numbers in result["ways"].items():
-            numbers["peak_mib"] = model.memory(build, held, device, way, training, result["operators"])
+            numbers["peak_mib"] = model.memory(
+                build, held, device, way, training, result["operators"], cfg.MODEL.COMPILE
+            )
     return results, f"{model.table(results)}\n\n{model.profiles(results)}", 0
 
 

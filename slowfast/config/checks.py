@@ -33,7 +33,7 @@ CHOICES = {
     "DATA.SAMPLER": ("uniform", "balanced"),
     "MODEL.CLASS_WEIGHTS": ("none", "balanced"),
     "MODEL.CHECKPOINT": ("", "none", "list", "auto"),
-    "MODEL.DWCONV": ("auto", "native", "channels_last", "folded", "summed"),
+    "MODEL.DWCONV": ("auto", "native", "channels_last", "folded", "summed", "triton"),
     "MODEL.LINEAR": ("auto", "native", "onednn"),
     "MODEL.ATTENTION": ("auto", "fused", "explicit", "chunked"),
     "MODEL.LOSS_FUNC": ("cross_entropy", "soft_cross_entropy", "bce_logit"),

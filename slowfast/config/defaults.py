@@ -282,7 +282,7 @@ def _model(cfg: CfgNode) -> None:
     # on its GPU, or its share of what is free on the machine, but for a tenth (here)
     cfg.MODEL.CHECKPOINT_GB = 0.0
     # Exact formulations of the costly layers, for all of a kind; auto: the fastest for each shape, measured once and
-    # kept in checkpoints (here). auto | native | channels_last | folded | summed
+    # kept in checkpoints (here). auto | native | channels_last | folded | summed | triton (with CUDA)
     cfg.MODEL.DWCONV = "auto"
     cfg.MODEL.LINEAR = "auto"  # auto | native | onednn (on a CPU, in float32) (here)
     cfg.MODEL.ATTENTION = "auto"  # auto | fused | explicit | chunked (on a CPU) (here)

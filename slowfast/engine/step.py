@@ -99,7 +99,7 @@ class TrainStep:
         self.guard.step(self.optimizer, norm)
         self.scaler.update()
         result = StepResult(*map(_mean, zip(*parts, strict=True)), norm)
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = max(group["lr"] for group in self.optimizer.param_groups)  # layers far from the end have less
         self.recent.add(global_step + 1, lr, batches, result.loss, norm, norms)
         return result
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from slowfast.models import ops
 from slowfast.models.layers import Attention, DepthwiseConv, Linear, Mlp, PointwiseConv
-from slowfast.models.ops.depthwise import kernel_gradient, tokens_gradient
+from slowfast.models.ops.depthwise import kernel_gradient, takes_triton, tokens_gradient
 
 Plan = dict[str, str]
 KINDS: dict[type[nn.Module], str] = {
@@ -165,7 +165,7 @@ def _place(device: torch.device) -> str:
 def _forced(kind: str, way: str) -> str:
     if kind != "depthwise":
         return way
-    return "/".join((way, way, "native" if way == "native" else AUTO))
+    return "/".join((way, way, way if way in ops.KERNEL_GRADIENT_WAYS else AUTO))
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -273,10 +273,14 @@ def _depthwise_trials(
     draw: Callable[..., Tensor], shape: Sequence[int], kernel: Sequence[int], training: bool
 ) -> list[dict[str, Callable[[], object]]]:
     tokens, weight, bias = draw(*shape), draw(shape[-1], 1, *kernel), draw(shape[-1])
-    convolve, grads = _default_first(ops.CONVOLUTION_WAYS, ops.DepthwiseWay().forward), draw(*shape)
+    left_out = () if takes_triton(tokens, kernel) else ("triton",)
+    convolve = _default_first(ops.CONVOLUTION_WAYS, ops.DepthwiseWay().forward, left_out)
+    grads = draw(*shape)
     trials = [{way: lambda way=way: ops.CONVOLUTION_WAYS[way](tokens, weight, bias) for way in convolve}]
     if training:
-        kernels = _default_first(ops.KERNEL_GRADIENT_WAYS, "taps" if max(kernel[1:]) <= 3 else "band")
+        kernels = _default_first(
+            ops.KERNEL_GRADIENT_WAYS, "taps" if max(kernel[1:]) <= 3 else "band", left_out
+        )
         trials += [
             {way: lambda way=way: tokens_gradient(grads, weight, way) for way in convolve},
             {way: lambda way=way: kernel_gradient(tokens, grads, weight.shape, way) for way in kernels},
@@ -286,12 +290,12 @@ def _depthwise_trials(
     return trials
 
 
-def _default_first(names: Mapping[str, object], default: str) -> list[str]:
-    return [default, *(name for name in names if name != default)]
+def _default_first(names: Mapping[str, object], default: str, left_out: Sequence[str]) -> list[str]:
+    return [default, *(name for name in names if name not in (default, *left_out))]
 
 
 def _takes_onednn(dtype: torch.dtype, device: torch.device) -> bool:
-    return device.type == "cpu" and dtype == torch.float32 and ops.has_onednn()
+    return device.type == "cpu" and dtype == torch.float32 and ops.has_onednn(dtype)
 
 
 def _may_keep(dtype: torch.dtype, device: torch.device) -> bool:
@@ -300,5 +304,4 @@ def _may_keep(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def _takes_chunks(dtype: torch.dtype, device: torch.device, heads: int) -> bool:
-    fits = device.type == "cpu" and dtype in ops.CHUNKED_DTYPES and ops.has_onednn()
-    return fits and heads <= MAX_ROWS_IN_CHUNKS
+    return device.type == "cpu" and ops.has_onednn(dtype) and heads <= MAX_ROWS_IN_CHUNKS

@@ -140,6 +140,26 @@ def test_ways_of_operators_may_be_any():
     assert is_compiled(model)
 
 
+@pytest.mark.parametrize("way", ["folded", "channels_last"])
+def test_the_graph_computes_by_the_ways_chosen(way):
+    model, found = tiny(), []
+
+    def look(graph, inputs):
+        nodes = [node for node in graph.graph.nodes if node.target == torch.ops.aten.convolution.default]
+        found.extend(node.args[1].meta["val"].dim() for node in nodes if node.args[-1] > 1)  # groups
+        return make_boxed_func(graph.forward)
+
+    for layer in model.modules():
+        if isinstance(layer, DepthwiseConv):
+            layer.ways = {True: ops.DepthwiseWay(way, way, "band")}
+    compile_forward(model, LOG, aot_autograd(fw_compiler=look))
+    gradients(model, model, 1)
+    depthwise = sum(isinstance(layer, DepthwiseConv) for layer in model.modules())
+    folded = way == "folded"
+    assert len([dims for dims in found if dims == (4 if folded else 5)]) >= 2 * depthwise and is_compiled(model)
+    assert not folded or 5 not in found
+
+
 @pytest.mark.parametrize(("first_bucket", "several"), [(2**20, False), (2**10, True)])
 def test_it_goes_with_replicas_that_recompute(tmp_path, monkeypatch, first_bucket, several):
     """Replicas are compiled in parts, one for each bucket of gradients that they exchange at once."""

@@ -112,6 +112,18 @@ def test_a_second_head_that_is_not_finite_skips_the_step():
         assert torch.equal(parameter.detach(), start)
 
 
+def test_the_rate_that_is_told_of_a_step_is_the_one_without_layer_decay():
+    model = TwoHeads()
+    heads = (model.first, model.second)
+    groups = [
+        {"params": list(head.parameters()), "lr_scale": scale} for head, scale in zip(heads, (0.25, 1.0), strict=True)
+    ]
+    step = make_step(model, optimizer=optimizers.build(groups, "sgd", lr=0.1, momentum=0.0, nesterov=False))
+    optimizers.set_lr(step.optimizer, 0.2)
+    run(step, make_batch())
+    assert step.recent.tell([1], str)[0]["learning_rate"] == 0.2
+
+
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
 def test_the_step_of_a_light_model_has_the_reference_loss(dtype):
     with np.load(GOLDEN / "forward_tiny_light.npz") as arrays:

@@ -87,7 +87,7 @@ def test_attention_is_the_weighted_mean_of_the_values() -> None:
     torch.testing.assert_close(mixed.transpose(1, 2), weights @ value, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ops.CHUNKED_DTYPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("chunk_bytes", [2**20, 1000])
 @pytest.mark.parametrize("way", ops.ATTENTION_WAYS)
 def test_all_ways_of_attention_agree_in_value_and_gradient(monkeypatch, way, chunk_bytes, dtype) -> None:
@@ -105,6 +105,14 @@ def test_all_ways_of_attention_agree_in_value_and_gradient(monkeypatch, way, chu
     rounding = 1e-5 if dtype == torch.float32 else 2e-2
     for ours, truth in ((mixed, expected), (qkv.grad, exact.grad)):
         assert (ours.double() - truth).norm() < rounding * truth.norm()
+
+
+def test_chunks_are_left_out_where_the_processor_has_no_such_product(monkeypatch) -> None:
+    """As in bfloat16 on processors with AVX2 alone, where oneDNN refuses it."""
+    monkeypatch.setattr(self_attention, "has_onednn", lambda dtype: False)
+    monkeypatch.setattr(self_attention, "product", None)
+    qkv = torch.randn(2, 31, 3, 2, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert torch.equal(ops.attention(qkv, 0.4, "chunked"), ops.attention(qkv, 0.4, "fused"))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -126,7 +134,8 @@ def test_all_ways_of_a_linear_layer_agree_in_value_and_gradient(way: str, sizes,
     expected.square().sum().backward()
     torch.testing.assert_close(output.double(), expected, rtol=1e-5, atol=1e-5)
     for value, truth in zip(given, exact, strict=True):
-        torch.testing.assert_close(value.grad.double(), truth.grad, rtol=1e-5, atol=1e-4)
+        # Sums of a thousand products that may all but cancel: rounding is a share of the largest, not of each.
+        torch.testing.assert_close(value.grad.double(), truth.grad, rtol=0, atol=1e-6 * truth.grad.abs().max().item())
 
 
 @pytest.mark.parametrize("autocast", [False, True])

@@ -166,7 +166,7 @@ def test_every_kind_can_be_measured() -> None:
         (2**15, "bfloat16", "train", {"native", "kept"}),
         (64, "bfloat16", "train", {"kept"}),
         (64, "bfloat16", "eval", {"native"}),
-        (2**15, "float32", "train", set(ops.LINEAR_WAYS) if ops.has_onednn() else {"native"}),
+        (2**15, "float32", "train", set(ops.LINEAR_WAYS) if ops.has_onednn(torch.float32) else {"native"}),
     ],
 )
 def test_an_mlp_may_keep_more_where_gelu_is_a_large_share(monkeypatch, rows, dtype, mode, tried) -> None:
@@ -174,6 +174,15 @@ def test_an_mlp_may_keep_more_where_gelu_is_a_large_share(monkeypatch, rows, dty
     monkeypatch.setattr(tuning, "fastest", lambda ways, device: seen.append(set(ways)) or "native")
     tuning.complete({}, [f"mlp {rows}x8x16 {dtype} cpu-1 {mode}"], CPU, {})
     assert seen == [tried]
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_chunks_of_attention_are_tried_where_their_product_works(monkeypatch, has) -> None:
+    seen = []
+    monkeypatch.setattr(tuning, "fastest", lambda ways, device: seen.append(set(ways)) or "fused")
+    monkeypatch.setattr(tuning.ops, "has_onednn", lambda dtype: has and dtype == torch.bfloat16)
+    tuning.complete({}, ["attention 1x8x2x4 bfloat16 cpu-1 eval"], CPU, {})
+    assert seen == [{"fused", "explicit", *(["chunked"] if has else [])}]
 
 
 def results_of(built, training=True):

@@ -20,7 +20,6 @@ from slowfast.models.ops.masks import seeded_mask
 from slowfast.models.ops.patches import batch_norm, patch_conv3d
 from slowfast.models.ops.self_attention import (
     ATTENTION_WAYS,
-    CHUNKED_DTYPES,
     attention,
     attention_weights,
     first_attention_row,
@@ -28,7 +27,6 @@ from slowfast.models.ops.self_attention import (
 
 __all__ = [
     "ATTENTION_WAYS",
-    "CHUNKED_DTYPES",
     "CONVOLUTION_WAYS",
     "KERNEL_GRADIENT_WAYS",
     "LINEAR_WAYS",

@@ -59,16 +59,23 @@ def mlp(
 
 
 def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """oneDNN's rows @ weight.T + bias; float32 or bfloat16 on a CPU, weight (C_out, C_in).
+    """oneDNN's rows @ weight.T + bias on a CPU, weight (C_out, C_in); see `has_onednn` for the dtypes.
 
     Rows and columns may be exchanged in memory; with gaps between them oneDNN falls back to a very slow loop.
     """
     return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
 
 
-def has_onednn() -> bool:
-    """Whether this build of the framework has oneDNN and its linear layer."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+def has_onednn(dtype: torch.dtype) -> bool:
+    """Whether `product` works here: a build of the framework with oneDNN's linear layer, float32 or bfloat16.
+
+    In bfloat16 oneDNN has it for processors with AVX-512 and the like alone; the framework's own layer works on all.
+    """
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    return dtype == torch.float32 or (
+        dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def _takes_onednn(rows: Tensor, way: str) -> bool:

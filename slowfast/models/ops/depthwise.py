@@ -5,15 +5,17 @@ Convolution ways, for the forward pass and, with the kernel mirrored, for the gr
 - `native`: the framework's conv3d on maps copied to its default memory order;
 - `channels_last`: the same on the tokens as they lie;
 - `folded`: one grouped conv2d, a group being a channel and its members the frames, with weights banded in time;
-- `summed`: a depth-wise conv2d for each tap in time, added up.
+- `summed`: a depth-wise conv2d for each tap in time, added up;
+- `triton`: on a GPU, slowfast.models.ops.depthwise_triton; where it does not apply, `channels_last`.
 
 Kernel gradient ways: `native`, the framework's; `taps`, a conv2d gradient for each tap in time; `band`, from the
-gradient of the folded weights. `slowfast benchmark operators` measures what is chosen.
+gradient of the folded weights; `triton` as above, else `auto`. `slowfast benchmark operators` measures what is chosen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -40,6 +42,7 @@ class DepthwiseWay(NamedTuple):
 
 
 DEFAULT_WAY = DepthwiseWay()
+_HAS_TRITON = importlib.util.find_spec("triton") is not None  # which is slow to import, and done where it is used
 
 
 def depthwise_conv3d(
@@ -90,9 +93,20 @@ def kernel_gradient(tokens: Tensor, grad: Tensor, shape: torch.Size, way: str) -
 
     `auto` is what is fastest on most CPUs: taps for 3x3 in space, for which the framework has a fast kernel, else band.
     """
+    if way == "triton" and not takes_triton(tokens, shape[2:]):
+        way = "auto"
     if way == "auto":
         way = "taps" if max(shape[3:]) <= 3 else "band"
     return KERNEL_GRADIENT_WAYS[way](tokens, grad, shape)
+
+
+def takes_triton(tokens: Tensor, kernel: Sequence[int]) -> bool:
+    """Whether the way `triton` is there for such tokens and a kernel (k_t, k_h, k_w)."""
+    if not tokens.is_cuda or not _HAS_TRITON:
+        return False
+    from slowfast.models.ops import depthwise_triton
+
+    return depthwise_triton.takes(tokens.dtype, kernel)
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -126,6 +140,14 @@ def _summed(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         part = F.conv2d(images, weight[:, :, tap], padding=_same(weight.shape[3:]), groups=weight.shape[0])
         total[:, output] += part.permute(0, 2, 3, 1).view_as(total[:, output])
     return total
+
+
+def _in_triton(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if not takes_triton(tokens, weight.shape[2:]):
+        return _channels_last(tokens, weight, bias)
+    from slowfast.models.ops import depthwise_triton
+
+    return depthwise_triton.convolve(tokens, weight, bias)
 
 
 def _traced(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -199,16 +221,24 @@ def _gradient_by_band(tokens: Tensor, grad: Tensor, shape: torch.Size) -> Tensor
     return torch.stack(taps, dim=1).unsqueeze(1)
 
 
+def _gradient_in_triton(tokens: Tensor, grad: Tensor, shape: torch.Size) -> Tensor:
+    from slowfast.models.ops import depthwise_triton
+
+    return depthwise_triton.kernel_gradient(tokens, grad, shape)
+
+
 CONVOLUTION_WAYS = {
     "native": _native,
     "channels_last": _channels_last,
     "folded": _folded,
     "summed": _summed,
+    "triton": _in_triton,
 }
 KERNEL_GRADIENT_WAYS = {
     "native": _gradient_natively,
     "taps": _gradient_by_taps,
     "band": _gradient_by_band,
+    "triton": _gradient_in_triton,
 }
 
 

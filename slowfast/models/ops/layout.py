@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+# Kinds of devices, asked for once: some versions of torch.compile cannot look into the question.
+_WITH_AUTOCAST = tuple(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind))
+
 
 def channels_first(tokens: Tensor) -> Tensor:
     """The view (B, C, T, H, W) of tokens (B, T, H, W, C); no copy."""
@@ -20,7 +23,7 @@ def channels_last(maps: Tensor) -> Tensor:
 
 def without_autocast(device: torch.device) -> AbstractContextManager:
     """Inside, operations on `device` take the dtype of their inputs; nothing on devices without autocast."""
-    if not torch.amp.is_autocast_available(device.type):
+    if device.type not in _WITH_AUTOCAST:
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
@@ -28,7 +31,7 @@ def without_autocast(device: torch.device) -> AbstractContextManager:
 def compute_dtype(values: Tensor) -> torch.dtype:
     """The dtype in which matrix products of `values` are computed here: autocast's inside it, else their own."""
     kind = values.device.type
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+    if kind in _WITH_AUTOCAST and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
     return values.dtype
 
@@ -39,6 +42,9 @@ def is_traced() -> bool:
 
 
 def is_exported() -> bool:
-    """Whether a tracer or exporter looks on, which must see the framework's own operators, one for a layer."""
+    """Whether a tracer or exporter looks on, which must see the framework's own operators, one for a layer.
+
+    Not torch.compile, inside which `is_exporting` is true as well in some versions.
+    """
     is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # since torch 2.7
-    return torch.jit.is_tracing() or is_exporting()
+    return torch.jit.is_tracing() or (is_exporting() and not torch.compiler.is_dynamo_compiling())

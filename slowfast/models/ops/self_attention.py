@@ -2,7 +2,7 @@
 
 Ways: `fused` is the framework's scaled_dot_product_attention; `explicit` the whole matrix of weights, kept for
 backward; `chunked`, on a CPU, takes one head and some queries at a time through oneDNN's matrix product,
-so that their weights stay in the cache, and computes them again in backward.
+so that their weights stay in the cache, and computes them again in backward; without that product it is `fused`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from slowfast.models.ops.dense import product
+from slowfast.models.ops.dense import has_onednn, product
 from slowfast.models.ops.layout import compute_dtype, is_traced
 
-CHUNKED_DTYPES = (torch.float32, torch.bfloat16)
 ATTENTION_WAYS = ("fused", "explicit", "chunked")
 CHUNK_BYTES = 2**22  # of the weights in work at once
 
@@ -51,7 +50,7 @@ def first_attention_row(query: Tensor, key: Tensor, scale: float) -> Tensor:
 
 
 def _takes_chunks(qkv: Tensor) -> bool:
-    fits = qkv.device.type == "cpu" and compute_dtype(qkv) == qkv.dtype and qkv.dtype in CHUNKED_DTYPES
+    fits = qkv.device.type == "cpu" and compute_dtype(qkv) == qkv.dtype and has_onednn(qkv.dtype)
     return fits and not is_traced()
 
 
