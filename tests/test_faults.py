@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from slowfast.utils import checkpoint
+from slowfast.utils import checkpoint, run_lock
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -154,6 +154,7 @@ def test_an_end_with_less_or_with_litter_is_none(faults, tmp_path):
     last = payload(epoch=1, global_step=10, batch_in_epoch=0)
     checkpoint.save(last, checkpoint.epoch_path(reference, 2))
     (run / "checkpoints" / ".best.pyth.17.tmp").write_text("half a che")
+    (run / run_lock.FILE).write_text("{}")  # of every run, and no litter
     assert faults.compare_ends(run, reference)[1] == [
         "last checkpoint: checkpoint_epoch_00001.pyth, not checkpoint_epoch_00002.pyth",
         "left behind: .best.pyth.17.tmp",

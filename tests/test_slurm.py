@@ -101,11 +101,26 @@ def ask(*words):
 
 
 def wait_until(condition, *args, seconds=240):
-    """Fails when a condition does not come about in time."""
+    """Fails when a condition does not come about in time; tells how the cluster and the run in a folder stand then."""
     end = time.monotonic() + seconds
     while not condition(*args):
-        assert time.monotonic() < end, "it did not come about in time"
+        if time.monotonic() > end:
+            pytest.fail(
+                f"{condition.__name__} did not come about in {seconds} s:\n" + "\n".join(map(standing, args))
+            )
         time.sleep(0.1)
+
+
+def standing(folder):
+    """What the cluster and the logs say of a run, for who reads why a test failed."""
+    logs = [folder / "log.txt"]
+    told = [subprocess.run(["squeue", "--steps"], capture_output=True, text=True, timeout=60).stdout]
+    if (folder / records.LOGS).is_dir():  # tools/submit.py has made the job
+        logs += sorted(path for path in (folder / records.LOGS).iterdir() if path.suffix != ".pkl")
+        words = ("scontrol", "show", "job", job(folder))
+        told += [status(folder), subprocess.run(words, capture_output=True, text=True, timeout=60).stdout]
+    told += [f"{path.name} ends:\n{path.read_text()[-1500:]}" for path in logs if path.exists()]
+    return "\n".join(told)
 
 
 def trained_steps(folder):
@@ -215,7 +230,7 @@ def test_failing_jobs_show_their_error_and_hold_no_machine(submit, tmp_path):
     wait_until(in_mid_epoch, killed)
     os.kill(notes(killed, 1)[0]["pid"], signal.SIGKILL)  # as by the system, when memory is short
     for folder in (unread, killed, no_gpus):
-        wait_until(is_over, folder, seconds=120)
+        wait_until(is_over, folder)
         assert "state      failed" in status(folder)
     assert "nowhere.txt" in status(unread).partition("error ")[2].partition("logs ")[0]
     assert "error      machine 1 (node2), killed before it could say why" in status(killed)

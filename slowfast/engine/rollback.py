@@ -32,7 +32,7 @@ def way_back(what: str, dump: Path, progress: Progress, output_dir: Path, log: L
     path = distributed.broadcast_object(_find(progress, output_dir) if distributed.is_main() else "")
     if not path:
         why = (
-            "after going back to a checkpoint once" if progress.rollbacks else "before there was a checkpoint"
+            "after going back to a checkpoint once" if progress.rollbacks else "before there was a good checkpoint"
         )
         raise NonFiniteSteps(f"{what}, {why}. Their videos and gradients: {dump}. {ADVICE}")
     log.warning("%s: going back, once, to %s. Their videos and gradients: %s", what, path, dump)

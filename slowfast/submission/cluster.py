@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 SIGNAL = "USR1"  # of those that a run heeds the one that means nothing else
+_ANSWER_SECONDS = 120
 _COARSENESS_SECONDS = 60  # by which Slurm may be early, says its manual of --signal
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?$")
 ENDED = {
@@ -198,10 +199,16 @@ def _told_by_sbatch(message: str) -> str:
 
 
 def _ask(*command: str) -> str:
-    """What a command of Slurm says in its first line; "" where there is none, or it knows nothing."""
+    """What a command of Slurm says in its first line; "" where there is none, or it knows nothing.
+
+    Raises OSError where it does not answer.
+    """
     if not shutil.which(command[0]):
         return ""
-    told = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"Slurm does not answer within {_ANSWER_SECONDS} s ({command[0]}): try again later") from error
     return told.stdout.strip().partition("\n")[0] if told.returncode == 0 else ""
 
 

@@ -19,7 +19,8 @@ NUM_LINES = 5  # of a log, where it does not say by itself what the error is
 _TOLD = "slowfast: error: "
 # What a process says whose peer has gone: the consequence of an error, seldom the cause.
 _LOST_PEER = re.compile(
-    r"Connection (closed|reset|refused)|closed by peer|Broken pipe|remote process exited|NCCL communicator was aborted"
+    r"has lost another process of the run|Connection (closed|reset|refused)|closed by peer|Broken pipe"
+    r"|remote process exited|NCCL communicator was aborted"
 )
 _ERROR = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")  # the last line of a traceback
 _RANK = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)  # which torch puts before each line of a traceback
@@ -155,12 +156,18 @@ def _progress(output_dir: Path) -> Iterator[tuple[str, str]]:
     results = output_dir / "results.json"
     if results.exists():
         scores = json.loads(results.read_text(encoding="utf-8")).get("video", {})
-        yield "test", ", ".join(f"{name} {value:.2f} %" for name, value in scores.items())
+        yield "test", _accuracy(scores)
 
 
 def _training(line: Mapping[str, Any]) -> str:
     step = f", step {line['iter']} of it" if "iter" in line else " complete"
     return f"epoch {line['epoch']}{step} ({line['global_step']} in all): {_figures(line)}"
+
+
+def _accuracy(scores: Mapping[str, float]) -> str:
+    """Percent, but for mAP, which is from 0 to 1; a list without true labels has neither."""
+    told = (f"{name} {value:.4f}" if name == "map" else f"{name} {value:.2f} %" for name, value in scores.items())
+    return ", ".join(told) or "predictions without accuracy"
 
 
 def _figures(line: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from slowfast.utils.logging import append_json_line
 
 # Below what systems give to outgoing connections, so that no such connection holds the port of a run.
 FIRST_PORT, NUM_PORTS = 20000, 12000
+_PAUSES_SECONDS = (2, 5, 10, 20)  # between questions that Slurm does not answer
 _DRAWN_ONCE_MORE = 7919  # a prime: neighbours in the queue keep apart, whatever their numbers of restarts
 
 
@@ -120,6 +121,24 @@ def _is_wanted_again(cluster: str, job_id: str, asked: int) -> bool:
     if not shutil.which("squeue"):
         print("squeue is not found on this machine, so the job cannot be queued again", file=sys.stderr)
         return False
+    return _state(job_id) == "RUNNING"
+
+
+def _state(job_id: str) -> str:
+    """What squeue says of a job; "" where it does not answer, which stderr tells.
+
+    A busy controller may not do so for a while, and the turn that was not asked for would be the end of the run.
+    """
     words = ["squeue", "--noheader", "--jobs", job_id, "--format", "%T"]
-    told = subprocess.run(words, capture_output=True, text=True, timeout=60)
-    return told.stdout.strip() == "RUNNING"
+    for pause in (*_PAUSES_SECONDS, 0):
+        try:
+            told = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        except subprocess.TimeoutExpired as error:
+            reason = str(error)
+        else:
+            if told.returncode == 0:
+                return told.stdout.strip()
+            reason = told.stderr.strip()
+        time.sleep(pause)
+    print(f"Slurm does not say how the job stands, so it cannot be queued again: {reason}", file=sys.stderr)
+    return ""

@@ -195,7 +195,7 @@ def _local(path: str | os.PathLike) -> Path:
     if not os.path.exists(name):
         raise FileNotFoundError(f"checkpoint not found: {name}")
     if os.path.isdir(name):
-        raise ValueError(f"{name} is a folder, not a checkpoint file")
+        raise ValueError(f"{name} is a folder, not a checkpoint file: name one in it, such as best.pyth of a run")
     return Path(name)
 
 

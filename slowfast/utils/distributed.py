@@ -31,6 +31,8 @@ _REDUCE = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX, "min": dist.Reduc
 _stores: dict[str, dist.Store] = {}
 _looks: dict[str, threading.Thread] = {}  # at addresses where such a server may be
 _processes_on_host = 1
+_group_store: dist.Store | None = None  # of the group there is now
+_STOPPING = "stopping"
 LOOK_SECONDS = 3.0  # for an answer of one address, where there are several
 NEWS_SECONDS = 60.0  # between lines on who is still missing
 # What errors of collectives say of a connection that has ended or is silent: gloo, NCCL, the store.
@@ -136,7 +138,7 @@ def init(
     for another kind of address and OSError when the address cannot be reached in time, or when processes
     are missing by then, with their ranks; those that wait name them in the log from time to time.
     """
-    global _processes_on_host
+    global _processes_on_host, _group_store
     timeout = timedelta(seconds=timeout_seconds)
     store = dist.PrefixStore(f"slowfast/{round_name}", _open_store(init_method, world_size, timeout))
     hosts = _meet(store, world_size, rank, timeout_seconds)
@@ -148,6 +150,7 @@ def init(
         timeout=timeout,
     )
     _processes_on_host = hosts.count(hosts[rank])
+    _group_store = store
 
 
 def _meet(store: dist.Store, world_size: int, rank: int, timeout_seconds: float) -> list[str]:
@@ -201,12 +204,30 @@ def lost_contact(error: Exception) -> ConnectionError | None:
     )
 
 
+def say_stopping() -> None:
+    """Let the other processes know that this one ends since it was asked to, not by an error; waits for nobody."""
+    if _group_store is not None:
+        with suppress(RuntimeError):  # process 0, which would tell them, has ended
+            _group_store.set(_STOPPING, str(rank()))
+
+
+def another_is_stopping() -> bool:
+    """Whether one of the processes has called `say_stopping`; not a collective.
+
+    True also where nobody can tell since process 0 has ended: then it is that one's exit status which says what it was.
+    """
+    try:
+        return _group_store is not None and _group_store.check([_STOPPING])
+    except RuntimeError:
+        return True
+
+
 def shutdown() -> None:
     """Leave the process group; nothing happens where there is none."""
-    global _processes_on_host
+    global _processes_on_host, _group_store
     if _active():
         dist.destroy_process_group()
-    _processes_on_host = 1
+    _processes_on_host, _group_store = 1, None
 
 
 def rank() -> int:
@@ -242,6 +263,20 @@ def all_reduce(tensor: torch.Tensor, op: str = "sum") -> torch.Tensor:
     if world_size() > 1:
         dist.all_reduce(tensor, _REDUCE[op])
     return tensor
+
+
+def sum_in_rank_order(tensor: torch.Tensor) -> torch.Tensor:
+    """The sum over the ranks, on all of them: a new tensor, whose bits do not follow from what else is summed with it.
+
+    Takes a copy of the tensor for each rank: for small ones. `all_reduce` of float numbers on three and more ranks sums
+    in an order that follows from the place in the tensor.
+    """
+    places = tensor.new_zeros(world_size(), *tensor.shape)
+    places[rank()] = tensor
+    first, *others = all_reduce(places)
+    for place in others:
+        first = first + place
+    return first
 
 
 def gather_objects(obj: Any) -> list[Any] | None:
@@ -315,11 +350,36 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
 
     Every parameter must take part in the loss of every step (no search for unused ones). The graph is not declared
     static: blocks are recomputed in the non-reentrant way, whose gradients arrive once each without that, and a static
-    graph exchanges nothing of use in a first step that accumulates (`local_gradients`).
+    graph exchanges nothing of use in a first step that accumulates (`local_gradients`). On a CPU the same gradients
+    have the same averages, to the bit, in every step.
     """
     if world_size() == 1:
         return model
-    return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+    wrapped = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+    if device.type == "cpu" and world_size() > 2:  # two ranks have one sum only
+        wrapped.register_comm_hook(None, _average_in_rank_order)
+    return wrapped
+
+
+def _average_in_rank_order(state, bucket):  # not annotated: torch would take types that are text here for wrong ones
+    """Average a bucket of gradients (GradBucket), each sum taken in the order of the ranks; returns a Future of them.
+
+    In a ring the order follows from the place in the bucket, and the first step of a process has other buckets than
+    later ones: a run that goes on would not have the bits of one that was not stopped. Each rank sums a share.
+    """
+    gradients = bucket.buffer()
+    share = -(-len(gradients) // world_size())
+    padded = nn.functional.pad(gradients, (0, share * world_size() - len(gradients)))
+    parts = torch.empty_like(padded)
+    dist.all_to_all_single(parts, padded)
+    first, *others = parts.split(share)
+    for part in others:
+        first += part
+    dist.all_gather_into_tensor(padded, first / world_size())
+    gradients.copy_(padded[: len(gradients)])
+    done = torch.futures.Future()
+    done.set_result(gradients)
+    return done
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -346,16 +406,31 @@ def _open_store(init_method: str, world_size: int, timeout: timedelta) -> dist.S
     if parts.scheme == "file" and parts.path:
         store = dist.FileStore(parts.path, world_size)
     else:
-        host, port = _host_and_port(init_method)
+        store = _connect(init_method, timeout)
+    _stores[init_method] = store
+    return store
+
+
+def _connect(init_method: str, timeout: timedelta) -> dist.Store:
+    """The store at a tcp address, once it is there. Tried for a short time again and again: between tries signals are
+    heard, a second Ctrl-C among them.
+    """
+    host, port = _host_and_port(init_method)
+    end = time.monotonic() + timeout.total_seconds()
+    while True:
+        left = end - time.monotonic()
         try:
-            store = dist.TCPStore(host, port, None, False, timeout, wait_for_workers=False)
+            patience = timedelta(seconds=max(0.001, min(left, LOOK_SECONDS)))
+            store = dist.TCPStore(host, port, None, False, patience, wait_for_workers=False)
         except dist.DistError as error:
+            if left > LOOK_SECONDS:
+                continue
             raise OSError(
                 f"cannot reach {init_method} ({_first_line(error)}): start the process with shard id 0 "
                 f"and give all shards the same --init_method"
             ) from error
-    _stores[init_method] = store
-    return store
+        store.set_timeout(timeout)
+        return store
 
 
 def _host_and_port(init_method: str) -> tuple[str, int]:

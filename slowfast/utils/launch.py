@@ -145,7 +145,7 @@ def _run(
             address, name = place.init_method, place.round_name
             distributed.init(place.backend, address, place.world_size, place.rank, round_name=name)
         with stopping.heeded():
-            result = function(*args)
+            result = _call(function, args)
         distributed.barrier()  # not after an error: the others may never come
         distributed.shutdown()  # not after an error either: with NCCL it would wait for them
     except Exception as error:
@@ -157,6 +157,24 @@ def _run(
     finally:
         _local_rank = 0
     return result if place.rank == 0 else None
+
+
+def _call(function: Callable[..., Any], args: tuple) -> Any:
+    """What the function returns. Raises Stopped where another process has stopped and this one, too, was asked to.
+
+    Where processes do not wait for each other, as in a validation, one may have stopped while this one waits for it.
+    One that has died is an error, even though launchers then ask the others to stop.
+    """
+    try:
+        return function(*args)
+    except stopping.Stopped:
+        distributed.say_stopping()
+        raise
+    except Exception as error:
+        asked = stopping.asked()
+        if asked and distributed.lost_contact(error) and distributed.another_is_stopping():
+            raise stopping.Stopped(asked, "as another process of the run did") from error
+        raise
 
 
 def _spawn(place: _Place, processes: int, function: Callable[..., Any], args: tuple) -> None:

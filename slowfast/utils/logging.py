@@ -9,6 +9,7 @@ import os
 import sys
 from typing import Any
 
+from slowfast.utils import unread_output
 from slowfast.utils.folders import make_folder
 
 ROOT = "slowfast"
@@ -18,7 +19,10 @@ _HANDLER_NAME = "slowfast.utils.logging"
 
 
 class _ConsoleHandler(logging.StreamHandler):
-    """Prints above a progress bar instead of through it; leaves out records marked `file_only`."""
+    """Prints above a progress bar instead of through it; leaves out records marked `file_only`.
+
+    A run goes on where nobody reads what it prints any more.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
         return not getattr(record, "file_only", False) and super().filter(record)
@@ -28,6 +32,12 @@ class _ConsoleHandler(logging.StreamHandler):
 
         with tqdm.external_write_mode(file=self.stream):
             super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (a name of logging)
+        if unread_output.caused(sys.exc_info()[1]):
+            unread_output.drop()
+        else:
+            super().handleError(record)
 
 
 def setup(output_dir: str | os.PathLike | None, is_main: bool) -> None:

@@ -143,5 +143,12 @@ def test_where_there_is_no_slurm_no_state_is_known(fake_slurm):
     assert cluster.state("slurm", "7") == State(False, "not known to the scheduler (any more)")
 
 
+def test_a_scheduler_that_does_not_answer_is_told(fake_slurm, monkeypatch):
+    fake_slurm("squeue", "kill -STOP $$")  # until it is killed
+    monkeypatch.setattr(cluster, "_ANSWER_SECONDS", 0.1)
+    with pytest.raises(OSError, match=r"does not answer within 0.1 s \(squeue\): try again later"):
+        cluster.state("slurm", "7")
+
+
 def test_a_process_of_somebody_else_is_no_local_job():
     assert not cluster.state("local", "1").active  # the first process of the machine

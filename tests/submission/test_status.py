@@ -11,6 +11,8 @@ from slowfast.submission.task import attempts_file
 
 LOST = "RuntimeError: Read error [10.0.0.1]:99: Connection reset by peer. Check the logs of the remote worker"
 
+TIMED_OUT = str(ConnectionError("process 0 of 2 has lost another process of the run, which ... (Timed out waiting)"))
+
 
 def attempt(task, code, ended=None, errors=""):
     return Attempt(task, f"node{task + 1}", 1, code, ended, errors)
@@ -54,6 +56,7 @@ def test_of_another_log_the_last_lines_are_told():
             1,
         ),  # though the other one noted it earlier
         ([attempt(0, 1, 1.0, LOST), attempt(1, None)], 1),  # killed: it noted nothing
+        ([attempt(0, 2, 1.0, TIMED_OUT), attempt(1, None)], 1),
         ([attempt(0, 2, 1.0, "a"), attempt(1, None)], 0),  # killed because of the first
         ([attempt(0, 1, 1.0, LOST), attempt(1, 75, 2.0)], 0),
     ],
@@ -126,6 +129,14 @@ def test_epochs_and_tests_that_are_complete(run):
     text = status.describe(run)
     assert "training   epoch 2/3 complete (24 in all): loss 2" in text
     assert "test       top1 82.50 %, top5 100.00 %" in text
+
+
+@pytest.mark.parametrize(
+    ("video", "told"), [('{"map": 0.53125}', "map 0.5312"), ("{}", "predictions without accuracy")]
+)
+def test_a_test_is_told_in_the_unit_that_it_has(run, video, told):
+    (run / "results.json").write_text(f'{{"video": {video}}}')
+    assert status.describe(run).splitlines()[-1] == f"test       {told}"
 
 
 def note(logs, task, *events):

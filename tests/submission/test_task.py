@@ -41,6 +41,21 @@ def test_only_a_running_job_is_queued_again(tmp_path, monkeypatch, state, wanted
     assert task._is_wanted_again("slurm", "7", signal.SIGTERM) is wanted
 
 
+@pytest.mark.parametrize("failures", [2, 9])
+def test_a_controller_that_does_not_answer_is_asked_again(tmp_path, monkeypatch, capsys, failures):
+    path, count = tmp_path / "squeue", tmp_path / "count"
+    path.write_text(
+        f"#!/bin/sh\necho x >> {count}\n[ $(/usr/bin/wc -l < {count}) -gt {failures} ] && echo RUNNING && exit\n"
+        "echo 'slurm_load_jobs error: Socket timed out' >&2\nexit 1\n"
+    )
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(task, "_PAUSES_SECONDS", (0, 0, 0))
+    assert task._is_wanted_again("slurm", "7", signal.SIGUSR1) is (failures == 2)
+    told = "cannot be queued again: slurm_load_jobs error: Socket timed out" in capsys.readouterr().err
+    assert told is (failures == 9)
+
+
 def test_without_squeue_it_is_not_queued_again_and_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not task._is_wanted_again("slurm", "7", signal.SIGUSR1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from slowfast.utils import distributed, launchers
+from slowfast.utils import distributed, launchers, stopping
 from slowfast.utils.launch import launch, local_rank
 
 
@@ -51,7 +51,10 @@ def vote(rank: int) -> list[tuple[bool, ...]]:
 
 
 def fail(rank: int, kind: str) -> None:
-    """One rank raises or dies; the others wait for it in a collective, or do not listen to anything ("deaf")."""
+    """One rank raises or dies; the others wait for it in a collective, or do not listen to anything ("deaf").
+
+    "told": they were asked to stop before they noticed, as srun does when a task has died.
+    """
     if distributed.rank() != rank and kind == "deaf":
         while True:
             time.sleep(60)
@@ -61,7 +64,38 @@ def fail(rank: int, kind: str) -> None:
         if kind == "other":
             raise KeyError("left over")
         os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "told":
+        signal.raise_signal(signal.SIGTERM)
     distributed.barrier()
+
+
+def stop(rank: int) -> None:
+    """A signal reaches all; one rank stops at once, and the others wait for it in a collective."""
+    signal.raise_signal(signal.SIGUSR1)
+    if distributed.rank() == rank:
+        raise stopping.Stopped(stopping.asked(), "in the validation")
+    distributed.gather_objects("scores")
+
+
+def gradients(folder: str) -> None:
+    """Leave what this rank has for gradients of its batch, by itself and in two passes of the wrapped model."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(*(torch.nn.Linear(31, 31) for _ in range(9)))
+    batch = torch.randn(5, 31, generator=torch.Generator().manual_seed(distributed.rank()))
+    wrapped, found = distributed.wrap(net, torch.device("cpu")), []
+    for model in (net, wrapped, wrapped):
+        net.zero_grad()
+        model(batch).square().mean().backward()
+        found.append(torch.cat([parameter.grad.flatten() for parameter in net.parameters()]))
+    torch.save(found, Path(folder) / f"{distributed.rank()}.pt")
+
+
+def sums(folder: str) -> None:
+    """Leave what this rank gives, its sum over the ranks at once, and the same piece by piece."""
+    values = torch.rand(1000, generator=torch.Generator().manual_seed(distributed.rank()))
+    pieces = [distributed.sum_in_rank_order(piece) for piece in values.split(7)]
+    found = [values, distributed.sum_in_rank_order(values), torch.cat(pieces)]
+    torch.save(found, Path(folder) / f"{distributed.rank()}.pt")
 
 
 def hold(port: str) -> None:
@@ -92,7 +126,9 @@ def start(function, args: tuple, num_shards: str, shard_id: str, init_method: st
 
 if __name__ == "__main__":
     if sys.argv[1] == "fail":
-        start(fail, (1, "killed"), *sys.argv[2:])
+        start(fail, (1, sys.argv[2]), *sys.argv[3:])
+    elif sys.argv[1] == "stop":
+        start(stop, (1,), *sys.argv[2:])
     elif sys.argv[1] == "hold":
         start(hold, (sys.argv[2],), "1", "0", "", "2")
     else:

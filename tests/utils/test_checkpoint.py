@@ -253,7 +253,7 @@ def test_unusable_files_are_refused_with_the_reason(tmp_path, make, reason):
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="checkpoint not found: .*gone.pyth"):
         checkpoint.load(tmp_path / "gone.pyth")
-    with pytest.raises(ValueError, match="is a folder, not a checkpoint file"):
+    with pytest.raises(ValueError, match="is a folder, not a checkpoint file: name one in it, such as best.pyth"):
         checkpoint.load(tmp_path)
     assert "not found" in checkpoint.verify(tmp_path / "gone.pyth")
 

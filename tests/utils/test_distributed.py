@@ -1,12 +1,13 @@
 """The calls in one process, and what is refused. Several processes: test_launch.py."""
 
+import signal
 import socket
 
 import pytest
 import torch
 from torch import distributed as dist
 
-from slowfast.utils import distributed
+from slowfast.utils import distributed, stopping
 
 
 def test_every_call_works_alone():
@@ -14,6 +15,7 @@ def test_every_call_works_alone():
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
     assert distributed.all_reduce(tensor) is tensor
     assert tensor.tolist() == [1.0, 2.0]
+    assert distributed.sum_in_rank_order(tensor).tolist() == [1.0, 2.0]
     assert distributed.gather_objects("a") == ["a"]
     assert distributed.broadcast_object("a") == "a"
     assert distributed.processes_on_this_host() == 1
@@ -53,6 +55,21 @@ def test_absent_main_process_is_said():
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     with pytest.raises(OSError, match=f"cannot reach {address}.*shard id 0"):
         distributed.init("gloo", address, world_size=2, rank=1, timeout_seconds=1)
+
+
+def test_a_second_interrupt_ends_the_wait_for_the_main_process(monkeypatch):
+    tries = []
+
+    def nobody(host, port, world_size, is_master, timeout, **more):
+        tries.append(timeout.total_seconds())
+        if len(tries) > 1:
+            signal.raise_signal(signal.SIGINT)
+        raise dist.DistNetworkError("timed out")
+
+    monkeypatch.setattr(dist, "TCPStore", nobody)
+    with stopping.heeded(), pytest.raises(KeyboardInterrupt):
+        distributed.init("gloo", "tcp://localhost:1", world_size=2, rank=1)
+    assert tries == [distributed.LOOK_SECONDS] * 3  # of half an hour
 
 
 def test_port_zero_takes_a_free_port_and_serves_it_again():

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from slowfast.utils import launchers, stopping
 from slowfast.utils.launch import _error_of_children, launch, local_rank
@@ -86,6 +87,19 @@ def test_two_spawned_processes(workers, tmp_path):
     check_two_ranks(tmp_path, "spawned", (0, 1))
 
 
+@pytest.mark.parametrize("function", ["gradients", "sums"])
+def test_three_processes_sum_in_their_order_wherever_and_whenever(workers, tmp_path, function):
+    """Of gradients, the first step of a process has other buckets than later ones."""
+    launch(getattr(workers, function), (str(tmp_path),), **SETTINGS | {"processes_per_shard": 3})
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(3)]
+    share = 3 if function == "gradients" else 1
+    zero, one, two = (own for own, *_ in ranks)
+    expected = (zero + one + two) / share
+    assert not torch.equal(expected, (two + one + zero) / share)  # another order has other bits
+    for _, *results in ranks:
+        assert all(torch.equal(found, expected) for found in results)
+
+
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
     [
@@ -138,10 +152,10 @@ def test_processes_of_torchrun_are_used(tmp_path):
         check_two_ranks(tmp_path, word, (0, 1))
 
 
-def place_of_srun(rank: int, per_node: str) -> dict[str, str]:
+def place_of_srun(job: int, rank: int, per_node: str) -> dict[str, str]:
     """What srun tells one of two tasks, which are on this machine whatever it says."""
     return {
-        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_JOB_ID": str(job),
         "SLURM_STEP_ID": "0",
         "SLURM_STEP_NUM_TASKS": "2",
         "SLURM_STEP_TASKS_PER_NODE": per_node,
@@ -151,13 +165,26 @@ def place_of_srun(rank: int, per_node: str) -> dict[str, str]:
     }
 
 
+def job_whose_port_is_taken_by(other: socket.socket) -> tuple[int, tuple[str, ...]]:
+    """The number of a job whose first port ``other`` listens at now, and the first two addresses of that job."""
+    for job in range(os.getpid(), os.getpid() + 100):  # what runs beside the tests may have the port of one
+        addresses = launchers.srun(place_of_srun(job, 0, "2")).addresses[:2]
+        first, second = (int(address.rpartition(":")[2]) for address in addresses)
+        try:
+            with socket.create_server(("", second)):
+                other.bind(("", first))
+        except OSError:
+            continue
+        other.listen()
+        return job, addresses
+    raise AssertionError("100 jobs, and the ports of each are taken")
+
+
 @pytest.mark.parametrize("per_node", ["2", "1(x2)"], ids=["of one machine", "one a machine"])
 def test_tasks_of_srun_are_used_also_where_the_port_is_taken(tmp_path, per_node):
-    places = [place_of_srun(rank, per_node) for rank in (0, 1)]
-    first, second = launchers.srun(places[0]).addresses[:2]
     with socket.socket() as other:  # another program, which accepts and says nothing
-        other.bind(("", int(first.rpartition(":")[2])))
-        other.listen()
+        job, (first, second) = job_whose_port_is_taken_by(other)
+        places = [place_of_srun(job, rank, per_node) for rank in (0, 1)]
         shards = [(1, 0), (1, 0)] if per_node == "2" else [(2, 0), (2, 1)]  # as the command line asks for
         tasks = [
             start([HERE / "launch_workers.py", tmp_path, *shard, "tcp://localhost:1"], tmp_path, **place)
@@ -170,14 +197,24 @@ def test_tasks_of_srun_are_used_also_where_the_port_is_taken(tmp_path, per_node)
         check_two_ranks(tmp_path, word, (0, 1) if per_node == "2" else (0, 0))
 
 
-def test_the_end_of_another_process_is_told_in_plain_words(tmp_path, free_address):
+@pytest.mark.parametrize("kind", ["killed", "told"])
+def test_the_end_of_another_process_is_told_in_plain_words(tmp_path, free_address, kind):
     script = HERE / "launch_workers.py"
-    shards = [start([script, "fail", 2, shard, free_address], tmp_path) for shard in (0, 1)]
+    shards = [start([script, "fail", kind, 2, shard, free_address], tmp_path) for shard in (0, 1)]
     printed = [shard.communicate(timeout=120)[0] for shard in shards]
     assert [shard.returncode for shard in shards] == [1, -signal.SIGKILL], printed
     last = printed[0].strip().splitlines()[-1].removeprefix("[rank0]: ")
     assert last.startswith("ConnectionError: process 0 of 2 has lost another process of the run")
     assert "the same command goes on" in last
+
+
+def test_one_that_waits_for_another_which_a_signal_has_stopped_was_stopped_too(tmp_path, free_address):
+    """So in a validation: were it an error, no launcher would start the run again."""
+    script = HERE / "launch_workers.py"
+    shards = [start([script, "stop", 2, shard, free_address], tmp_path) for shard in (0, 1)]
+    first, second = (shard.communicate(timeout=120)[0].strip().splitlines()[-1] for shard in shards)
+    assert "Stopped: stopped by SIGUSR1 as another process of the run did; give the same command" in first
+    assert "Stopped: stopped by SIGUSR1 in the validation" in second
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell of a parent's end")
