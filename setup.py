@@ -28,7 +28,7 @@ setup(
         "torch>=2.4",
         "torchvision",
         "numpy",
-        "av>=17",
+        "av>=17,<19",
         "pillow",
         "fvcore",
         "iopath",

@@ -2,10 +2,8 @@
 
 ``slowfast reproduce RECIPE --checkpoint FILE KEY VALUE ...`` compares with a published figure, like tools/reproduce.py.
 ``slowfast benchmark WHAT`` measures ours beside the plain formulation, like tools/benchmark.py.
-``slowfast check LIST`` decodes every video of a list and names those that fail, like tools/check_data.py.
-``slowfast predict CHECKPOINT VIDEO ...`` tells the classes of videos, like tools/predict.py.
-``slowfast explain CHECKPOINT VIDEO`` shows where a model sees its class, like tools/explain.py.
 ``slowfast submit --cfg RECIPE --nodes N ...`` sends a run to a cluster, like tools/submit.py.
+All others are modules of slowfast.commands, named below, each like its script in tools.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from slowfast.benchmarking import command as benchmarking
 from slowfast.config import load_cfg
 from slowfast.config.sources import read_pairs
 from slowfast.submission import command as submission
-from slowfast.utils import launchers, stopping
+from slowfast.utils import launchers, stopping, unread_output
 from slowfast.utils.stopping import Stopped
 
 COMMANDS = (  # modules of slowfast.commands
@@ -48,7 +46,8 @@ EXAMPLE = "example: slowfast run --cfg configs/k400/uniformer_s8x8.yaml DATA.PAT
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status: that of `exit_status`, or 1 for a figure not reproduced or bad videos."""
     parser = _parser()
-    args, opts = parser.parse_known_args(sys.argv[1:] if argv is None else list(argv))
+    with unread_output.ending_quietly():  # --help
+        args, opts = parser.parse_known_args(sys.argv[1:] if argv is None else list(argv))
     opts = [word for word in opts if word != "--opts"]
     unknown = [word for word in opts if word.startswith("--")]
     if unknown:
@@ -74,12 +73,13 @@ def exit_status(
     ``when_interrupted`` says so of a command that is no run, and ``signals`` what signals mean to it.
 
     Such an error is told on stderr in one message; with SLOWFAST_DEBUG=1 in the environment it keeps its traceback.
+    Where nobody reads stdout any more, as behind ``| head``, SystemExit is raised without a word.
     """
-    with signals():
+    with signals(), unread_output.ending_quietly():
         try:
             return command()
         except (ValueError, OSError, FloatingPointError, MemoryError) as error:
-            if os.environ.get(DEBUG) == "1":
+            if os.environ.get(DEBUG) == "1" or unread_output.caused(error):
                 raise
             reason = str(error) or type(error).__name__  # that of memory has no words
             print(f"{name}: error: {reason}\n({DEBUG}=1 shows where it was found)", file=sys.stderr)

@@ -248,3 +248,32 @@ def test_the_tool_is_the_same_command():
         env=environment,
     )
     assert done.returncode == 0 and "--cfg FILE" in done.stdout, done.stderr
+
+
+def doctor_without(module):
+    """tools/doctor.py in a Python that cannot import ``module``."""
+    code = (
+        f"import sys, runpy; sys.modules[{module!r}] = None; sys.path.insert(0, {str(ROOT / 'tools')!r}); "
+        "sys.argv = ['tools/doctor.py']; runpy.run_path(sys.path[0] + '/doctor.py', run_name='__main__')"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def doctor_without_any():
+    """tools/doctor.py in a Python without packages."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-S", ROOT / "tools" / "doctor.py"]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize("package", ["slowfast", "torch", "av"])
+def test_a_python_that_lacks_a_package_is_told_how_to_get_it(package):
+    done = doctor_without_any() if package == "slowfast" else doctor_without(package)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"slowfast: error: {sys.executable} has no package '{package}': ")
+    assert "make setup" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_module_of_ours_that_is_missing_keeps_its_traceback():
+    done = doctor_without("slowfast.commands.doctor")
+    assert done.returncode == 1 and "Traceback" in done.stderr

@@ -3,7 +3,7 @@
 
 import sys
 
-from slowfast.cli import main
+from entry import main
 
 if __name__ == "__main__":
     sys.exit(main(["extract", *sys.argv[1:]]))

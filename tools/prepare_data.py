@@ -3,12 +3,7 @@
 
 import sys
 
-from slowfast import cli
-
-
-def main() -> int:
-    return cli.main(["prepare", *sys.argv[1:]])
-
+from entry import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["prepare", *sys.argv[1:]]))

@@ -3,7 +3,7 @@
 
 import sys
 
-from slowfast.cli import main
+from entry import main
 
 if __name__ == "__main__":
     sys.exit(main(["run", *sys.argv[1:]]))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from slowfast.datasets.frames import UnreadableVideo, open_video
+from slowfast.datasets.preparation.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from slowfast.datasets.video_writer import write_video
 from slowfast.diagnosis.finding import Finding
 from slowfast.engine import precision
@@ -26,7 +27,7 @@ SMALL_SHARED_MEMORY = 2**30
 SECONDS_OF_READING = 2.0
 MOST_FILES = 200
 SLOW_DISK = 50e6  # bytes a second
-VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".jpg", ".jpeg", ".png", ".tar")
+MEDIA_SUFFIXES = (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, ".tar")
 
 
 def versions() -> Finding:
@@ -153,7 +154,7 @@ def _some_files(folder: Path) -> list[Path]:
     found = []
     for root, names, files in os.walk(folder):
         names.sort()
-        found += [Path(root) / name for name in sorted(files) if name.lower().endswith(VIDEO_SUFFIXES)]
+        found += [Path(root) / name for name in sorted(files) if name.lower().endswith(MEDIA_SUFFIXES)]
         if len(found) > 20 * MOST_FILES:
             break
     return random.Random(0).sample(found, min(MOST_FILES, len(found)))

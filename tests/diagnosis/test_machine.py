@@ -67,6 +67,7 @@ def test_reading_is_measured_on_files_of_videos(tmp_path):
     for number in range(4):
         (tmp_path / f"{number}.mp4").write_bytes(bytes(10_000_000))
     (tmp_path / "notes.txt").write_bytes(bytes(10))
+    (tmp_path / "0.mp4").rename(tmp_path / "0.M4V")  # any container that a preparation takes
     fast = machine.media_folder(tmp_path, clock=iter([0.0, *[0.1] * 100]).__next__)
     assert "400 MB/s, 40 files/s" in fast.said and not fast.to_do
     slow = machine.media_folder(tmp_path, clock=iter([0.0, *[1.9] * 100]).__next__)
