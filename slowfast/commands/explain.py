@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="the model, such as best.pyth of a run")
-    add("video", type=Path, metavar="VIDEO", help="a video file")
+    add("video", type=Path, metavar="VIDEO", help="a video file, or a folder of frames")
     add(
         "--class",
         dest="class_name",

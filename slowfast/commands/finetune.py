@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,7 +94,6 @@ def run(args: argparse.Namespace, opts: Sequence[str]) -> int:
     from slowfast import cli
     from slowfast.finetuning import story
     from slowfast.inference import deployable
-    from slowfast.utils import checkpoint
 
     story.check_settings(opts)
     wishes = story.Wishes(
@@ -121,6 +121,6 @@ def run(args: argparse.Namespace, opts: Sequence[str]) -> int:
     status = cli.main(["run", "--cfg", str(recipe)])
     if status == 0:
         model = Path(args.out) / MODEL
-        deployable.write(checkpoint.best_path(args.out), model)
-        print(f"model: {model}; try it: slowfast predict {model} VIDEO")
+        deployable.write(story.trained_state(recipe), model)
+        print(f"model: {model}; try it: slowfast predict {shlex.quote(str(model))} VIDEO")
     return status

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slowfast.finetuning.facts import DataFacts, sided
+from slowfast.utils.plural import counted
 
 MOST_PIXELS_ON_A_CPU = 128  # side of a crop; time grows with its square
 WANTED_STEPS = {True: 600, False: 720}  # with weights to start from, and without
 EPOCHS = {True: (10, 60), False: (20, 150)}  # least and most
 WANTED_VIDEOS = 16  # of a step
 STEPS_AN_EPOCH = 6  # at least, where there are as many videos
+ENOUGH_TO_JUDGE = 30  # videos of a validation; of fewer a hit or two decide, and a training from scratch begins slowly
 IMBALANCE = 3  # times the rarest class that the most frequent one may have
 FILLS_A_CLIP = 10.0  # seconds up to which one action is taken to fill a video
 LAYER_DECAY = 0.75
@@ -121,21 +123,31 @@ def wanted_batch(num_videos: int) -> int:
     return max(1, min(WANTED_VIDEOS, num_videos // STEPS_AN_EPOCH))
 
 
-def choose_steps(num_videos: int, batch: int, passes: int, trained: bool, epochs: int | None) -> Choice:
-    """Epochs for a step of ``batch`` x ``passes`` videos, and after how many in vain to stop."""
+def choose_steps(
+    num_videos: int, num_validated: int, batch: int, passes: int, trained: bool, epochs: int | None
+) -> Choice:
+    """Epochs for a step of ``batch`` x ``passes`` videos, and after how many validations in vain to stop.
+
+    Where they are of few videos, or there are none, training goes to its end and the last state is the model.
+    """
     steps = max(1, num_videos // (batch * passes))
     least, most = EPOCHS[trained]
     chosen = epochs or min(most, max(least, math.ceil(WANTED_STEPS[trained] / steps)))
-    patience = max(5, chosen // 4)
+    judged = num_validated >= ENOUGH_TO_JUDGE
+    patience = max(5, chosen // 4) if judged else 0
     keys: dict[str, object] = {
         "TRAIN.BATCH_SIZE": batch,
         "TRAIN.ACCUMULATION_STEPS": passes,
         "SOLVER.MAX_EPOCH": chosen,
         "SOLVER.WARMUP_EPOCHS": float(min(chosen / 10, 5)),
-        "TRAIN.EVAL_PERIOD": 1,
+        "TRAIN.EVAL_PERIOD": int(num_validated > 0),
         "TRAIN.CHECKPOINT_PERIOD": chosen,
         "TRAIN.PATIENCE": patience,
+        "TEST.TEST_BEST": judged,
     }
-    how = f"{batch} videos" if passes == 1 else f"{passes} times {batch} videos"
-    line = f"steps: {how} each, {steps} an epoch, {chosen} epochs, fewer if {patience} validations bring nothing better"
-    return Choice(keys, (line,))
+    videos = counted(batch, "video")
+    how = videos if passes == 1 else f"{passes} times {videos}"
+    ending = f"fewer if {patience} validations bring nothing better" if judged else "none of them validated"
+    if num_validated and not judged:
+        ending = f"all of them: {counted(num_validated, 'video')} to validate on would end training by chance"
+    return Choice(keys, (f"steps: {how} each, {steps} an epoch, {counted(chosen, 'epoch')}, {ending}",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +10,19 @@ from statistics import median
 
 import numpy as np
 
-from slowfast.datasets.annotations import lists_frame_folders, read_class_names, read_list
+from slowfast.datasets.annotations import list_lines, lists_frame_folders, read_class_names, read_list
+from slowfast.datasets.checking.listing import read_listing
 from slowfast.datasets.frame_folders import open_frame_folder
 from slowfast.datasets.frames import UnreadableVideo, open_video
+from slowfast.datasets.video_dataset import FrameFolders
 
 SAMPLED = 12  # videos that are opened, spread over the training list
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """counts: training videos of each class. The others are medians over some videos; fps None for frame folders."""
+    """counts: training videos of each class. num_validated: videos to validate on. short_side, num_frames and fps are
+    medians over some videos; fps None for frame folders."""
 
     class_names: tuple[str, ...]
     counts: tuple[int, ...]
@@ -26,6 +30,7 @@ class DataFacts:
     short_side: int
     num_frames: int
     fps: float | None
+    num_validated: int = 0
 
     @property
     def num_videos(self) -> int:
@@ -37,6 +42,29 @@ class DataFacts:
         return self.num_frames / self.fps if self.fps else None
 
 
+def keys_of_lists(folder: Path, media: str) -> dict[str, object]:
+    """Keys of a config that read the lists in a folder; ``media``: where their paths start from, "" to find out.
+
+    That is the folder of the lists if one of the first videos lies there; what lies elsewhere has whole paths. Of
+    folders of frames the pictures tell their names. What has no list is switched off. Raises as `look` does.
+    """
+    own = os.path.abspath(folder)
+    listing = read_listing(folder / "train.csv", media=os.path.abspath(media) if media else own)
+    table = listing.table
+    beside = any(os.path.exists(table.path(index)) for index in range(min(SAMPLED, len(table))))
+    keys: dict[str, object] = {
+        "DATA.PATH_TO_DATA_DIR": own,
+        "DATA.PATH_PREFIX": table.prefix if media or beside else "",
+    }
+    if not (folder / "val.csv").exists():
+        keys |= {"TRAIN.EVAL_PERIOD": 0, "TEST.TEST_BEST": False}
+    if not (folder / "test.csv").exists():
+        keys["TEST.ENABLE"] = False
+    if isinstance(listing.open_media, FrameFolders):
+        keys["DATA.IMAGE_TEMPLATE"] = listing.open_media.template
+    return keys
+
+
 def look(keys: Mapping[str, object]) -> DataFacts:
     """The facts of the lists and media that these keys of a config name.
 
@@ -44,7 +72,13 @@ def look(keys: Mapping[str, object]) -> DataFacts:
     that were opened can be read.
     """
     folder = Path(str(keys["DATA.PATH_TO_DATA_DIR"]))
-    path = _train_list(folder, str(keys.get("DATA.LABEL_PATH_TEMPLATE", "")))
+    template = str(keys.get("DATA.LABEL_PATH_TEMPLATE", ""))
+    path = _list(folder, template, "train")
+    if path is None:
+        raise FileNotFoundError(
+            f"{folder / (template or '{}.csv').format('train')}: no such file (the list of training videos)"
+        )
+    validated = _list(folder, template, "val")
     names = tuple(read_class_names(folder / "classes.txt"))
     folders = lists_frame_folders(path)
     prefix = str(keys.get("DATA.PATH_PREFIX", ""))
@@ -74,16 +108,13 @@ def look(keys: Mapping[str, object]) -> DataFacts:
         short_side=int(median(sizes)),
         num_frames=int(median(lengths)),
         fps=float(median(rates)) if rates else None,
+        num_validated=sum(1 for _ in list_lines(validated)) if validated else 0,
     )
 
 
-def _train_list(folder: Path, template: str) -> Path:
-    names = [template.format("train")] if template else []
-    tried = [folder / name for name in (*names, "train.csv")]
-    found = next((path for path in tried if path.exists()), None)
-    if found is None:
-        raise FileNotFoundError(f"{tried[0]}: no such file (the list of training videos)")
-    return found
+def _list(folder: Path, template: str, split: str) -> Path | None:
+    names = [template.format(split)] if template else []
+    return next((path for name in (*names, f"{split}.csv") if (path := folder / name).exists()), None)
 
 
 def sided(names: Sequence[str]) -> list[str]:

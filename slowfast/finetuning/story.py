@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
-from slowfast.config.loading import config_in
+from slowfast.config.defaults import get_cfg
+from slowfast.config.loading import config_in, load_cfg
+from slowfast.config.sources import read_pairs
 from slowfast.datasets.build import KINDS
 from slowfast.datasets.preparation.folders import Shares
 from slowfast.datasets.preparation.prepare import Plan, prepare_tree
@@ -22,6 +24,7 @@ from slowfast.models import pretrained
 from slowfast.models.build import build_model
 from slowfast.utils import checkpoint, environment
 from slowfast.utils.atomic import replace_file
+from slowfast.utils.folders import make_folder
 
 SMALL = Path(__file__).with_name("small.yaml")  # a small model for training from scratch
 RECIPES = Path(__file__).resolve().parents[2] / "configs"
@@ -86,11 +89,12 @@ def prepare(wishes: Wishes, say) -> Path:
     _check_numbers(wishes)
     if recipe.exists() or (out / checkpoint.FOLDER).exists():
         raise ValueError(f"{out} holds another run: name another folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
+    start_from = _base(wishes)  # before hours of looking into videos
+    make_folder(out)
     keys = _data_keys(wishes, say)
-    data = facts.look(keys)
+    data = facts.look({**keys, **dict(zip(wishes.opts[::2], wishes.opts[1::2], strict=False))})
     say(f"data: {data.num_videos} training videos of {len(data.class_names)} classes")
-    text = _recipe(wishes, keys, data, say)
+    text = _recipe(wishes, start_from, keys, data, say)
     for path, content in ((recipe, text), (out / WISHES, json.dumps(asked, indent=1) + "\n")):
         with replace_file(path) as file:
             file.write(content.encode())
@@ -105,6 +109,10 @@ def _check_numbers(wishes: Wishes) -> None:
     ):
         if value is not None and value < least:
             raise ValueError(f"--{name} is {value}; write {least} or more")
+    if wishes.gpus and wishes.gpus > torch.cuda.device_count():
+        raise ValueError(
+            f"--gpus is {wishes.gpus}, but torch finds {torch.cuda.device_count()} here: write so many, 0 for the CPU"
+        )
 
 
 def _data_keys(wishes: Wishes, say) -> dict[str, object]:
@@ -115,12 +123,7 @@ def _data_keys(wishes: Wishes, say) -> dict[str, object]:
             f"{folder} is no folder: give one with a folder of videos for each class, or with lists"
         )
     if (folder / "classes.txt").exists() and (folder / "train.csv").exists():
-        first = (folder / "train.csv").read_text("utf-8", errors="replace").split("\n", 1)[0]
-        beside = (folder / re.split(r"[,\t ]", first)[0]).exists()
-        return {
-            "DATA.PATH_TO_DATA_DIR": str(folder.absolute()),
-            "DATA.PATH_PREFIX": wishes.media or (str(folder.absolute()) if beside else ""),
-        }
+        return facts.keys_of_lists(folder, wishes.media)
     if wishes.media:
         raise ValueError(
             f"--media is for lists, and {folder} holds none (train.csv and classes.txt): leave it out"
@@ -134,9 +137,11 @@ def _data_keys(wishes: Wishes, say) -> dict[str, object]:
     return {key: str(value) if isinstance(value, Path) else value for key, value in prepared.keys.items()}
 
 
-def _recipe(wishes: Wishes, keys: Mapping[str, object], data: facts.DataFacts, say) -> str:
-    """The text of the recipe."""
-    base, name, weights = _base(wishes)
+def _recipe(
+    wishes: Wishes, start_from: tuple[str, str, str], keys: Mapping[str, object], data: facts.DataFacts, say
+) -> str:
+    """The text of the recipe; ``start_from`` as `_base` gives it."""
+    base, name, weights = start_from
     gpus = torch.cuda.device_count() if wishes.gpus is None else wishes.gpus
     workers = max(1, min(8, environment.num_cores() // max(1, gpus) - 1))
     fixed = {
@@ -157,6 +162,8 @@ def _recipe(wishes: Wishes, keys: Mapping[str, object], data: facts.DataFacts, s
     choices.append(_steps(wishes, data, base, name, keys, start.trained, say))
     for line in (line for choice in choices for line in choice.reasons):
         say(line)
+    if wishes.opts:
+        say(f"changed by you: {' '.join(wishes.opts)}")
     cfg = config_in(base, name, [*_words({**keys, **choices[2].keys}), *wishes.opts])
     return cfg.dump()
 
@@ -167,7 +174,10 @@ def _base(wishes: Wishes) -> tuple[str, str, str]:
         path = wishes.recipe or SMALL
         name = str(path) if wishes.recipe else "a small UniFormer of 0.48 M parameters"
         return Path(path).read_text("utf-8-sig"), name, ""
-    path = str(pretrained.resolve_weights(wishes.init, wishes.weights_dir))
+    try:
+        path = str(pretrained.resolve_weights(wishes.init, wishes.weights_dir, for_training=False))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} To train from scratch write --init none") from None
     if wishes.recipe:
         return Path(wishes.recipe).read_text("utf-8-sig"), wishes.recipe, path
     text = checkpoint.load(path).get("cfg")
@@ -228,7 +238,9 @@ def _steps(
         most = wanted if fits is None else fits * gpus
     batch = max(gpus, min(wanted, most) // gpus * gpus)
     passes = max(1, round(wanted / batch))
-    choice = choosing.choose_steps(data.num_videos, batch, passes, trained, wishes.epochs)
+    choice = choosing.choose_steps(
+        data.num_videos, data.num_validated, batch, passes, trained, wishes.epochs
+    )
     lines = list(choice.reasons)
     if found is not None:
         lines.append(_measured(found, free, data.num_videos, batch, gpus))
@@ -258,8 +270,17 @@ def command(recipe: Path) -> str:
     return f"slowfast run --cfg {shlex.quote(os.fspath(recipe))}"
 
 
+def trained_state(recipe: Path) -> Path:
+    """The state of a finished fine-tuning that its recipe tests: the best or, where it chooses none, the last."""
+    cfg = load_cfg(recipe)
+    if cfg.TEST.TEST_BEST:
+        return checkpoint.best_path(cfg.OUTPUT_DIR)
+    return checkpoint.newest(Path(cfg.OUTPUT_DIR) / checkpoint.FOLDER)
+
+
 def check_settings(opts: Sequence[str]) -> None:
-    """Raise ValueError for settings that have an option of their own."""
+    """Raise ValueError for settings of no key or of no value for it, and for those that have an option of their own."""
+    get_cfg().merge(read_pairs(opts)[0])
     own = {"TRAIN.INIT": "--init", "OUTPUT_DIR": "--out", "NUM_GPUS": "--gpus", "RNG_SEED": "--seed"}
     own |= {"TRAIN.BATCH_SIZE": "--batch", "SOLVER.MAX_EPOCH": "--epochs", "MODEL.FREEZE": "--freeze"}
     for key in opts[0::2]:

@@ -22,6 +22,8 @@ from slowfast.models.build import build_model
 from slowfast.models.folding import fold
 from slowfast.utils import checkpoint, environment, logging, seeds
 
+_FOR_OTHERS = (".onnx", ".pt2")  # as slowfast.inference.exporting names them
+
 
 def load(
     path: str | os.PathLike,
@@ -73,6 +75,10 @@ def load_weights(
 
 def _read(path: str | os.PathLike) -> dict[str, Any]:
     """What a checkpoint holds, or a file of weights that `slowfast export --to safetensors` wrote."""
+    if Path(path).suffix in _FOR_OTHERS:
+        raise ValueError(
+            f"{path} was exported for other programs, which run it: give the checkpoint that it was made from"
+        )
     return safetensors_file.read(path) if Path(path).suffix == ".safetensors" else checkpoint.load(path)
 
 

@@ -6,6 +6,7 @@ video gets the scores here that it gets there.
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from slowfast.datasets.frames import Source, open_video
 from slowfast.datasets.pipeline import DeviceStage, Views
 from slowfast.datasets.video_views import Video, VideoViews
 from slowfast.engine import metrics, precision
@@ -50,7 +50,8 @@ class VideoClassifier:
     description: dict = field(default_factory=dict, repr=False)
 
     def predict(self, video: Video) -> Prediction:
-        """The classes of a video: a path, the bytes of a file, or a binary file object; decoded once for all views.
+        """The classes of a video, decoded once for all views: a path of a file or of a folder of numbered pictures, the
+        bytes of a file, or a binary file object.
 
         Raises UnreadableVideo, a ValueError, with the reason.
         """
@@ -130,7 +131,7 @@ class VideoClassifier:
 
     def features(
         self,
-        video: Source,
+        video: Video,
         layer: str = HEAD_INPUT,
         *,
         dense: bool = False,
@@ -145,7 +146,7 @@ class VideoClassifier:
         check_layer(self.model, layer)
         events = decode(
             self.views,
-            lambda: open_video(video, threads=self.views.threads),
+            lambda: self.views.reader(video),
             stride_seconds,
             self.views_per_batch,
         )
@@ -169,8 +170,10 @@ class VideoClassifier:
         known = {name: number for number, name in enumerate(self.class_names)}
         unknown = [name for name in names if name not in known]
         if unknown:
+            near = difflib.get_close_matches(unknown[0], self.class_names, n=5, cutoff=0.5)
+            said = f"near it are {', '.join(near)}" if near else f"it knows {_some(self.class_names)}"
             raise ValueError(
-                f"{unknown[0]!r} is no class of this model; it knows {len(known)}: {_some(self.class_names)}"
+                f"{unknown[0]!r} is none of the {len(known)} classes of this model; {said}"
             )
         return [known[name] for name in names]
 

@@ -7,6 +7,7 @@ it has been made.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -14,11 +15,11 @@ from torch import Tensor
 from slowfast.datasets.frame_stream import FolderStream, FrameStream, StreamedFrame
 from slowfast.datasets.pipeline import Views
 from slowfast.datasets.video_views import VideoViews, joined
-from slowfast.inference.ahead import iterate_ahead
 from slowfast.inference.prediction import Prediction, Span, WindowPrediction
 from slowfast.inference.windows import Windows
+from slowfast.utils.read_ahead import read_ahead
 
-AHEAD = 2  # windows decoded while the model is busy
+AHEAD = 2  # windows that wait for the model
 
 
 @dataclass(frozen=True)
@@ -121,15 +122,12 @@ class VideoWindows:
     def __iter__(self) -> Iterator[WindowPrediction]:
         """Raises UnreadableVideo if no frame can be decoded."""
         made = windows_of(self._stream, WindowFrames(self._views, self.windows, self.fps))
-        ahead = iterate_ahead(made, AHEAD)
-        try:
-            for batch in _batches(ahead, self._views_per_batch):
-                for window, logits in zip(
-                    batch, self._score([window.views for window in batch]), strict=True
-                ):
-                    yield WindowPrediction(window.span, self._merge(logits))
-        finally:
-            ahead.close()
+        with closing(read_ahead([lambda: made], threads=1, room=AHEAD)) as ahead:
+            for windows in ahead:
+                for batch in _batches(windows, self._views_per_batch):
+                    logits = self._score([window.views for window in batch])
+                    for window, own in zip(batch, logits, strict=True):
+                        yield WindowPrediction(window.span, self._merge(own))
 
     def __enter__(self) -> VideoWindows:
         return self

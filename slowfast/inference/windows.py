@@ -95,14 +95,5 @@ def in_frames(extent: Extent, fps: float | None, name: str) -> int:
 
 def _own_length(sampler: ClipSampler, fps: float | None) -> int:
     if sampler.rule == "dense":
-        if sampler.unit == "seconds" and not fps:
-            raise UnreadableVideo("it states no frame rate, which DATA.SAMPLING_UNIT seconds needs")
-        span = sampling.clip_span(
-            sampler.num_frames,
-            sampler.sampling_rate,
-            unit=sampler.unit,
-            fps=fps,
-            target_fps=sampler.target_fps,
-        )
-        return math.ceil(span)
+        return math.ceil(sampler.span(fps))
     return max(1, round(SPARSE_SECONDS * fps)) if fps else sampler.num_frames * SPARSE_SPACING

@@ -101,6 +101,7 @@ function matrix(canvas, { names, cells, counts }) {
   let order = names.map((_, number) => number), place = order.slice();
   let left = 0, top = 0, span = size;
   const pointers = new Map();
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
   function sort(by) {
     order = names.map((_, number) => number);
@@ -145,7 +146,7 @@ function matrix(canvas, { names, cells, counts }) {
         const extent = Math.max(unit, 1.2);  // a single video among many is still a dot
         pen.fillRect(margin + (column - left) * unit, margin + (row - top) * unit, extent, extent);
         if (unit >= 26) {
-          pen.fillStyle = colour("--ink");
+          pen.fillStyle = colour(strength > (dark.matches ? 0.6 : 0.78) ? "--paper" : "--ink");  // what stands out
           pen.font = "11px system-ui, sans-serif";
           pen.textAlign = "center";
           pen.textBaseline = "middle";
@@ -249,7 +250,7 @@ function matrix(canvas, { names, cells, counts }) {
   document.getElementById("zoom-out").addEventListener("click", () => zoom(2, middle()));
   document.getElementById("zoom-all").addEventListener("click", () => zoom(size, middle()));
   document.getElementById("order").addEventListener("change", (event) => { sort(event.target.value); draw(); });
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  dark.addEventListener("change", draw);
   new ResizeObserver(draw).observe(canvas);
 }
 if (data.confusion) matrix(document.getElementById("matrix"), data.confusion);

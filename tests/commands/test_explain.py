@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from slowfast.cli import main
+from slowfast.datasets.frames import open_video
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_options_reach_what_they_name(given, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--class", "growing"], "'growing' is no class of this model; it knows 8: move right, "),
+        (["--class", "growing"], "'growing' is none of the 8 classes of this model; near it are grow"),
         (["--block", "layer4"], "no block 'layer4'; it has blocks1.0, blocks2.0, blocks3.0, blocks4.0"),
         (["--clip", "3"], "clip is 3: of this video there are 1 to 2"),
         (["--token", "99,0,0"], "frame 99 is not in clip 2 of 2"),
@@ -67,6 +69,17 @@ def test_a_place_has_three_numbers(given, capsys):
         "'12,40' is no place; write frame number, row and column, such as 40,120,96"
         in capsys.readouterr().err
     )
+
+
+def test_a_folder_of_frames_is_explained(given, tmp_path, capsys):
+    with open_video(given[1]) as reader:
+        for number, picture in enumerate(reader.read(range(reader.num_frames)), start=1):
+            Image.fromarray(picture).save(tmp_path / f"img_{number:05d}.png")
+    out = tmp_path / "out"
+    assert main(["explain", *given, "--out", str(out / "video"), "--device", "cpu"]) == 0
+    assert main(["explain", given[0], str(tmp_path), "--out", str(out / "frames"), "--device", "cpu"]) == 0
+    video, frames = (np.load(out / name / "maps.npz") for name in ("video", "frames"))
+    assert np.array_equal(video["map"], frames["map"]) and np.array_equal(video["crop"], frames["crop"])
 
 
 def test_a_folder_is_no_video(given, tmp_path, capsys):

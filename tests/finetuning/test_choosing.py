@@ -121,6 +121,24 @@ def test_a_step_is_small_where_videos_are_few(videos, batch):
     ],
 )
 def test_epochs_make_up_for_few_steps(videos, batch, passes, trained, asked, epochs):
-    keys = choosing.choose_steps(videos, batch, passes, trained, asked).keys
+    keys = choosing.choose_steps(videos, 30, batch, passes, trained, asked).keys
     assert keys["SOLVER.MAX_EPOCH"] == epochs and keys["TRAIN.BATCH_SIZE"] == batch
     assert keys["TRAIN.PATIENCE"] >= 5 and keys["SOLVER.WARMUP_EPOCHS"] < epochs
+    assert (keys["TRAIN.EVAL_PERIOD"], keys["TEST.TEST_BEST"]) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("validated", "period", "said"),
+    [
+        (0, 0, "none of them validated"),
+        (6, 1, "all of them: 6 videos to validate on would end training by chance"),
+        (29, 1, "all of them: 29 videos to validate on would end training by chance"),
+    ],
+)
+def test_few_validated_videos_neither_end_training_nor_choose_its_state(validated, period, said):
+    """Of three classes of real clips, 15 to train on and 2 to validate on each, training ended after 61 of 120 epochs,
+    and the state of the 31st had 43 % of the test; the last of all has 86 %."""
+    choice = choosing.choose_steps(45, validated, 7, 1, False, None)
+    keys = ("TRAIN.PATIENCE", "TRAIN.EVAL_PERIOD", "TEST.TEST_BEST", "SOLVER.MAX_EPOCH")
+    assert [choice.keys[key] for key in keys] == [0, period, False, 120]
+    assert choice.reasons[0].endswith(said)

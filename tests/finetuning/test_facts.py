@@ -1,5 +1,7 @@
 """What lists and videos are like, found by looking at some of them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,6 +29,8 @@ def test_counts_sizes_and_lengths_are_those_of_the_videos(folder):
     found = facts.look(keys(folder))
     assert found == facts.DataFacts(("left", "right"), (1, 3), False, 48, 21, 25.0)
     assert found.num_videos == 4 and found.seconds == pytest.approx(21 / 25)
+    (folder / "val.csv").write_text("0.mp4,0\n\n1.mp4,1\n")
+    assert facts.look(keys(folder)).num_validated == 2
 
 
 def test_some_bad_videos_are_passed_over_and_none_good_is_told(folder):
@@ -54,3 +58,40 @@ def test_lists_under_a_template_are_found_and_missing_ones_named(folder):
     assert facts.look(keys(folder, **{"DATA.LABEL_PATH_TEMPLATE": "hmdb_{}.txt"})).num_videos == 4
     with pytest.raises(FileNotFoundError, match=r"train.csv: no such file \(the list of training videos\)"):
         facts.look(keys(folder))
+
+
+def test_lists_find_their_media_beside_them_also_under_names_with_spaces(folder, tmp_path_factory):
+    own = {"DATA.PATH_TO_DATA_DIR": str(folder), "DATA.PATH_PREFIX": str(folder)}
+    for name in ("val.csv", "test.csv"):
+        (folder / name).write_text("0.mp4,0\n")
+    assert facts.keys_of_lists(folder, "") == own
+    (folder / "3.mp4").rename(folder / "a clip, the 1st.mp4")
+    (folder / "train.csv").write_text("gone.mp4,0\na clip, the 1st.mp4,1\n")
+    assert facts.keys_of_lists(folder, "") == own
+    whole = tmp_path_factory.mktemp("lists")
+    (whole / "classes.txt").write_text("left\nright\n")
+    (whole / "train.csv").write_text(f"elsewhere/0.mp4 0\n{folder}/1.mp4 1\n")
+    assert facts.keys_of_lists(whole, "")["DATA.PATH_PREFIX"] == str(whole)  # of no effect on a whole path
+    (whole / "train.csv").write_text("elsewhere/0.mp4 0\nelsewhere/1.mp4 1\n")
+    assert facts.keys_of_lists(whole, "")["DATA.PATH_PREFIX"] == ""
+
+
+def test_a_recipe_can_be_run_from_any_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    found = facts.keys_of_lists(Path(folder.name), folder.name)
+    assert found["DATA.PATH_TO_DATA_DIR"] == found["DATA.PATH_PREFIX"] == str(folder)
+
+
+def test_pictures_of_listed_folders_tell_their_names(tmp_path):
+    (tmp_path / "a").mkdir()
+    for number in range(1, 4):
+        Image.new("RGB", (40, 30)).save(tmp_path / "a" / f"frame{number:04d}.png")
+    (tmp_path / "train.csv").write_text("a 3 0\na 3 1\n")
+    (tmp_path / "classes.txt").write_text("one\ntwo\n")
+    keys = facts.keys_of_lists(tmp_path, "")
+    assert keys["DATA.IMAGE_TEMPLATE"] == "frame{:04d}.png" and facts.look(keys).frame_folders
+
+
+def test_what_has_no_list_is_switched_off(folder):
+    keys = facts.keys_of_lists(folder, "")
+    assert (keys["TRAIN.EVAL_PERIOD"], keys["TEST.TEST_BEST"], keys["TEST.ENABLE"]) == (0, False, False)

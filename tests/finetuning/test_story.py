@@ -3,12 +3,15 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 from slowfast import cli
 from slowfast.config import load_cfg
-from slowfast.finetuning import story, trial
+from slowfast.datasets.synthetic import render_clip
+from slowfast.datasets.video_writer import write_video
+from slowfast.finetuning import choosing, story, trial
 from slowfast.finetuning.story import Wishes
 from slowfast.utils import checkpoint
 
@@ -43,7 +46,7 @@ def test_class_folders_become_lists_and_a_recipe_of_a_small_model(class_folders,
     cfg, said = prepared(Wishes(str(class_folders), str(tmp_path / "out"), "", gpus=0, test=0.4))
     assert (tmp_path / "out" / "lists" / "train.csv").exists()
     assert cfg.MODEL.NUM_CLASSES == 3 and cfg.TRAIN.DATASET == "kinetics_sparse" and not cfg.TRAIN.INIT
-    assert cfg.DATA.TRAIN_CROP_SIZE == 48 and cfg.SOLVER.LAYER_DECAY == 1 and cfg.TEST.TEST_BEST
+    assert cfg.DATA.TRAIN_CROP_SIZE == 48 and cfg.SOLVER.LAYER_DECAY == 1 and not cfg.TEST.TEST_BEST
     assert cfg.OUTPUT_DIR == str(tmp_path / "out") and not cfg.UNIFORMER.PRETRAIN_NAME
     for part in ("data: ", "model: a small UniFormer", "clips: 16 frames", "steps: ", "measured: about"):
         assert part in said
@@ -94,7 +97,8 @@ def test_a_trial_measures_a_step(debug_cfg):
 
 def test_settings_change_what_was_chosen(debug_data, tmp_path, no_trial):
     opts = ("DATA.NUM_FRAMES", "8", "SOLVER.BASE_LR", "1e-3")
-    cfg, _ = prepared(Wishes(str(debug_data), str(tmp_path / "out"), "", gpus=0, opts=opts))
+    cfg, said = prepared(Wishes(str(debug_data), str(tmp_path / "out"), "", gpus=0, opts=opts))
+    assert said.endswith("changed by you: DATA.NUM_FRAMES 8 SOLVER.BASE_LR 1e-3")
     assert cfg.DATA.NUM_FRAMES == 8 and cfg.SOLVER.BASE_LR == 1e-3
 
 
@@ -102,13 +106,17 @@ def test_settings_change_what_was_chosen(debug_data, tmp_path, no_trial):
     ("words", "said"),
     [
         (["--init", "none", "--epochs", "0"], "--epochs is 0; write 1 or more"),
+        (["--init", "none", "--gpus", "999"], "--gpus is 999, but torch finds"),
         (["--init", "none", "NUM_GPUS", "1"], "NUM_GPUS is set by --gpus"),
+        (["--init", "none", "DATA.NUM_FRAMS", "8"], "unknown key DATA.NUM_FRAMS; did you mean DATA.NUM_FRAMES?"),
         (["--init", "nonsense.pyth"], "weights 'nonsense.pyth' do not exist"),
+        (["--init", "nonsense.pyth"], "To train from scratch write --init none"),
     ],
 )
 def test_what_cannot_be_is_told_in_a_line(debug_data, tmp_path, capsys, words, said):
     assert cli.main(["finetune", str(debug_data), "--out", str(tmp_path / "out"), *words]) == 2
     assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # nothing was begun, no video looked into
 
 
 def test_folders_that_are_of_no_use_are_told(tmp_path, debug_data, capsys):
@@ -118,6 +126,9 @@ def test_folders_that_are_of_no_use_are_told(tmp_path, debug_data, capsys):
     words = ["--init", "none", "--media", "x", "--out", str(tmp_path / "out")]
     assert cli.main(["finetune", str(tmp_path / "empty"), *words]) == 2
     assert "--media is for lists" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert cli.main(["finetune", str(debug_data), "--init", "none", "--out", str(tmp_path / "file" / "out")]) == 2
+    assert f"{tmp_path / 'file'} is a file; name another folder" in capsys.readouterr().err
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "recipe.yaml").write_text("NUM_GPUS: 0\n")
     assert cli.main(["finetune", str(debug_data), "--init", "none", "--out", str(tmp_path / "other")]) == 2
@@ -137,8 +148,11 @@ def test_weights_without_a_config_need_a_recipe(trained_run, debug_data, tmp_pat
     assert story._published_recipe("something") is None
 
 
-def test_one_command_trains_tests_and_leaves_a_model(class_folders, tmp_path, capsys, trained_run):
+def test_one_command_trains_tests_and_leaves_a_model(
+    class_folders, tmp_path, capsys, trained_run, monkeypatch
+):
     """And given again it has nothing left to train."""
+    monkeypatch.setattr(choosing, "ENOUGH_TO_JUDGE", 1)
     out = tmp_path / "out"
     words = [
         "finetune",
@@ -166,3 +180,34 @@ def test_one_command_trains_tests_and_leaves_a_model(class_folders, tmp_path, ca
     assert (out / "model.pyth").stat().st_size < 0.6 * (out / "best.pyth").stat().st_size
     assert cli.main([str(word) for word in words]) == 0
     assert "going on in" in capsys.readouterr().out
+
+
+def test_without_videos_to_validate_or_test_on_the_last_state_is_the_model(class_folders, tmp_path, capsys):
+    """As the refusal of classes with few videos advises."""
+    out = tmp_path / "an out"
+    words = ["finetune", class_folders, "--init", "none", "--out", out, "--gpus", 0, "--epochs", 1]
+    words += ["--val", 0, "--test", 0, "NUM_THREADS", 1, "UNIFORMER.DEPTH", "[1,1,1,1]"]
+    assert cli.main([str(word) for word in words]) == 0
+    said = capsys.readouterr().out
+    assert "1 epoch, none of them validated" in said and f"slowfast predict '{out / 'model.pyth'}' VIDEO" in said
+    (last,) = (out / "checkpoints").iterdir()
+    assert checkpoint.load(out / "model.pyth")["epoch"] == checkpoint.load(last)["epoch"] == 0
+    assert not (out / "best.pyth").exists() and not (out / "results.json").exists()
+
+
+@pytest.mark.slow
+def test_three_classes_are_learned_by_one_command(tmp_path):
+    """20 made-up clips of each of three motions, no setting given: a minute or two on a CPU.
+
+    All of the 12 test clips were right; one may be wrong.
+    """
+    for label, name in ((0, "right"), (2, "down"), (4, "grow")):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        for number in range(20):
+            rng = np.random.default_rng((label, number))
+            clip = render_clip(label, rng, num_frames=20, height=64, width=80)
+            write_video(tmp_path / "videos" / name / f"{number}.mp4", clip, 25)
+    words = ["finetune", tmp_path / "videos", "--init", "none", "--out", tmp_path / "out", "--gpus", "0"]
+    assert cli.main([*map(str, words), "NUM_THREADS", "1"]) == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["num_scored"] == 12 and results["video"]["top1"] > 90

@@ -112,10 +112,15 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     (tmp_path / "file.pyth").write_bytes(b"something else")
     with pytest.raises(ValueError, match="is not a checkpoint"):
         slowfast.load(tmp_path / "file.pyth")
+    for name in ("model.onnx", "model.pt2"):
+        with pytest.raises(ValueError, match=f"{name} was exported for other programs, which run it: give the check"):
+            slowfast.load(tmp_path / name)
 
 
 def test_a_class_is_found_by_name(classifier):
     last = classifier.class_names[-1]
     assert classifier.numbers_of([last]) == [7]
-    with pytest.raises(ValueError, match="is no class of this model"):
+    with pytest.raises(ValueError, match="'nonsense' is none of the 8 classes of this model; it knows move right, "):
         classifier.numbers_of(["nonsense"])
+    with pytest.raises(ValueError, match="near it are move right"):
+        classifier.numbers_of(["move_right"])

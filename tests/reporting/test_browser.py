@@ -83,6 +83,21 @@ def test_text_and_lines_stand_out(opened, screenshots, which, made_up):
         assert contrast(colour, paper) >= 3, colour
 
 
+NUMBER_OF_FIRST_CELL = """(() => {
+    const canvas = document.getElementById("matrix"), margin = Math.min(canvas.width * 0.3, 130);
+    const middle = Math.round(margin + (canvas.width - margin) / 12);
+    return [...canvas.getContext("2d").getImageData(middle - 8, middle - 8, 16, 16).data];
+})()"""
+
+
+@pytest.mark.parametrize("which", [0, 2])
+def test_numbers_in_the_matrix_stand_out_from_their_cells(opened, screenshots, which, made_up):
+    tab = opened(report(made_up().write(400, 6, skill=9.0)), screenshots.LOOKS[which])
+    pixels = np.array(tab.value(NUMBER_OF_FIRST_CELL)).reshape(-1, 4)[:, :3]
+    cell, *others = (f"rgb({', '.join(map(str, pixel))})" for pixel in pixels.tolist())
+    assert max(contrast(cell, other) for other in others) >= 4
+
+
 def test_headings_sort_and_the_filter_hides(opened, screenshots, made_up):
     tab = opened(report(run_of_a_size(made_up, 12)), screenshots.LOOKS[0])
     column = (

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from slowfast.datasets.frames import Source, UnreadableVideo, open_video
+from slowfast.datasets.frame_folders import FrameFolder
+from slowfast.datasets.frames import UnreadableVideo, VideoReader
 from slowfast.datasets.pipeline import Views
 from slowfast.datasets.video_dataset import read_clips
+from slowfast.datasets.video_views import Video
 from slowfast.inference.classifier import Prediction, VideoClassifier
 from slowfast.inference.explaining.blocks import block_named, last_of_stage
 from slowfast.inference.explaining.class_maps import ClassMap, grad_cam
@@ -86,7 +88,7 @@ class Explanation:
 
 def explained(
     classifier: VideoClassifier,
-    video: Source,
+    video: Video,
     *,
     class_name: str = "",
     block: str = "",
@@ -129,11 +131,11 @@ def explained(
     )
 
 
-def read_video(classifier: VideoClassifier, video: Source) -> VideoClips:
+def read_video(classifier: VideoClassifier, video: Video) -> VideoClips:
     """The views of a video, decoded once; raises UnreadableVideo, which names a path."""
     make = classifier.views
     try:
-        with open_video(video, threads=make.threads) as reader:
+        with make.reader(video) as reader:
             frames = make.shrunk(reader)
             clips, which = read_clips(
                 frames, make.sampler, lambda: np.random.default_rng(0)
@@ -142,12 +144,19 @@ def read_video(classifier: VideoClassifier, video: Source) -> VideoClips:
                 views=make.make_views(clips, ()).repeated(which),
                 frame_numbers=make.clips(frames),
                 fps=reader.fps or NO_RATE,
-                crops=tuple(make.make_views.shown(reader.height, reader.width)),
+                crops=tuple(make.make_views.shown(*_size(reader))),
                 damage=reader.damage,
             )
     except UnreadableVideo as error:
         named = f"{video}: " if isinstance(video, str | os.PathLike) else ""
         raise UnreadableVideo(f"{named}{error}") from None
+
+
+def _size(reader: VideoReader | FrameFolder) -> tuple[int, int]:
+    """Height and width of the frames of a video."""
+    if isinstance(reader, FrameFolder):
+        return reader.read([0]).shape[1:3]
+    return reader.height, reader.width
 
 
 def choose_view(clips: VideoClips, clip: int | None, crop: int | None) -> View:

@@ -102,7 +102,7 @@ def test_names_are_checked_before_the_video_is_read(classifier, tmp_path):
         explained(classifier, nowhere, block="blocks7.1")
     with pytest.raises(ValueError, match="no block 'stem'"):
         explained(classifier, nowhere, relation_blocks=["stem"])
-    with pytest.raises(ValueError, match="'four' is no class of this model"):
+    with pytest.raises(ValueError, match="'four' is none of the 3 classes of this model"):
         explained(classifier, nowhere, class_name="four")
     with pytest.raises(UnreadableVideo, match="none.mp4: no such file"):
         explained(classifier, nowhere)
