@@ -1,6 +1,7 @@
 # make demo       see UniFormer learn from made-up videos and get tested, in minutes on a CPU
 # make test       check the code and run the tests
 # make test-all   the same with the long ones among the tests
+# make setup      only make .venv, the Python that runs tools/*.py
 # make docs       build the reference of the Python names into build/docs
 # All set up what they need in .venv first; later calls find it ready.
 
@@ -17,7 +18,7 @@ DEMO_DATA   := $(DEMO)/data
 .PHONY: help setup demo docs test test-all
 
 help:
-	@sed -n 's/^# //p' Makefile | head -n 5
+	@sed -n 's/^# //p' Makefile | head -n 6
 
 setup: $(READY)
 

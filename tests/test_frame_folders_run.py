@@ -77,7 +77,7 @@ def test_frame_folders_train_and_test_and_bad_ones_are_named(trained):
         and "no_accuracy" not in results
         and "by_clips" not in results
     )
-    assert not (out / "submission.csv").exists()
+    assert not (out / "submission.csv").exists() and (out / "per_class.csv").exists()
     log = (out / "log.txt").read_text()
     assert "8 clips are square: all their crops are the same and were computed once" in log
     with np.load(out / "scores.npz") as scores:
@@ -149,6 +149,7 @@ def test_dummy_labels_give_a_submission_and_no_accuracy(trained, frames, tmp_pat
     with open(out / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["label"] for row in rows} == {""}
+    assert not (out / "per_class.csv").exists()
     lines = (out / "submission.csv").read_text().splitlines()
     assert lines == [f"{row['path']};Doing {row['predicted']}" for row in rows] and len(lines) == 24
     meant = run(tmp_path / "meant", *words, "TEST.HAS_LABELS", "True")

@@ -1,6 +1,5 @@
 """tools/prepare_data.py from end to end: each owner's files, and class folders that train with two commands."""
 
-import importlib.util
 import json
 import shlex
 import subprocess
@@ -22,15 +21,11 @@ FOUR_FRAMES = np.broadcast_to(np.arange(4, dtype=np.uint8)[:, None, None, None] 
 
 
 @pytest.fixture
-def prepare(monkeypatch, capsys):
+def prepare(capsys):
     """A function from the words of the command line to (exit status, what it printed, errors)."""
-    spec = importlib.util.spec_from_file_location("prepare_data", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, words), "--workers", "1"])
-        status = tool.main()
+        status = cli.main(["prepare", *map(str, words), "--workers", "1"])
         return status, *capsys.readouterr()
 
     return run

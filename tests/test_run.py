@@ -70,6 +70,11 @@ def test_one_command_trains_tests_and_leaves_results(trained, debug_data):
     hits = sum(row["label"] == row["predicted"] for row in rows)
     assert results["video"]["top1"] == pytest.approx(100 * hits / 16)
     assert float(rows[0]["top1_prob"]) == float(rows[0]["probability"])
+    with open(folder / "per_class.csv", newline="") as file:
+        classes = list(csv.DictReader(file))
+    assert [row["name"] for row in classes] == (debug_data / "classes.txt").read_text().splitlines()
+    assert sum(int(row["correct"]) for row in classes) == hits
+    assert sum(int(row["videos"]) for row in classes) == sum(int(row["predicted"]) for row in classes) == 16
 
 
 def test_scores_hold_every_view_and_give_the_predictions(trained):

@@ -63,12 +63,21 @@ class ClipSampler:
             )
         if not fps:
             raise UnreadableVideo("it states no frame rate, which a stride in seconds needs")
-        span = sampling.clip_span(
-            self.num_frames, self.sampling_rate, unit=self.unit, fps=fps, target_fps=self.target_fps
-        )
+        span = self.span(fps)
         starts = sampling.window_starts(length, span, stride_seconds * fps)
         clips = [sampling.dense_indices(start, span, self.num_frames, length) for start in starts]
         return np.stack([sampling.frame_order(clip, self.frame_order, rng) for clip in clips])
+
+    def span(self, fps: float | None, faster: float = 0.0) -> float:
+        """Frames that a clip of the rule dense spans in a video at ``fps``, with ``target_fps`` higher by ``faster``.
+
+        Raises UnreadableVideo where that needs a frame rate and the video has none.
+        """
+        if self.unit == "seconds" and not fps:
+            raise UnreadableVideo("the file states no frame rate, which DATA.SAMPLING_UNIT seconds needs")
+        return sampling.clip_span(
+            self.num_frames, self.sampling_rate, unit=self.unit, fps=fps, target_fps=self.target_fps + faster
+        )
 
     def _clips(self, length: int, fps: float | None, rng: np.random.Generator) -> np.ndarray:
         clips = self._segments(length, rng) if self.rule == "segments" else self._dense(length, fps, rng)
@@ -83,14 +92,8 @@ class ClipSampler:
         return [sampling.segment_indices(length, self.num_frames, clip, self.num_clips) for clip in clips]
 
     def _dense(self, length: int, fps: float | None, rng: np.random.Generator) -> np.ndarray:
-        if self.unit == "seconds" and not fps:
-            raise UnreadableVideo("the file states no frame rate, which DATA.SAMPLING_UNIT seconds needs")
-        target_fps = self.target_fps
-        if self.num_clips is None and self.jitter_fps:
-            target_fps += rng.uniform(0.0, self.jitter_fps)
-        span = sampling.clip_span(
-            self.num_frames, self.sampling_rate, unit=self.unit, fps=fps, target_fps=target_fps
-        )
+        faster = rng.uniform(0.0, self.jitter_fps) if self.num_clips is None and self.jitter_fps else 0.0
+        span = self.span(fps, faster)
         if self.num_clips is not None:
             return sampling.all_clips(length, span, self.num_frames, self.num_clips, self.use_offset)
         start = sampling.random_start(length, span, rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,11 +17,13 @@ from slowfast.datasets.frame_folders import FrameFolder
 from slowfast.datasets.frame_stream import FolderStream, FrameStream, open_stream
 from slowfast.datasets.frames import UnreadableVideo, VideoReader, open_video
 from slowfast.datasets.pipeline import EvalViews, Views
+from slowfast.datasets.preparation.media import pictures_in
 from slowfast.datasets.tar_members import read_stored
 from slowfast.datasets.video_dataset import read_clips
 
 Video = frames.Source | FolderSource | ShardSource | LostSource
-"""A path, the bytes of a file, a binary file object, or where a list says that a video lies."""
+"""A path of a file or of a folder of numbered pictures, the bytes of a file, a binary file object, or where a list says
+that a video lies."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,14 @@ class VideoViews:
 
     def open(self, video: Video) -> VideoReader | FrameFolder | ShrunkFrames:
         """A reader of the video's frames, to be used as a context; raises UnreadableVideo."""
+        return self.shrunk(self.reader(video))
+
+    def reader(self, video: Video) -> VideoReader | FrameFolder:
+        """The same, of frames in their own size."""
+        video = _located(video)
         if isinstance(video, (FolderSource, ShardSource, LostSource)):
-            reader = video.open()
-        else:
-            reader = open_video(video, threads=self.threads)
-        return self.shrunk(reader)
+            return video.open()
+        return open_video(video, threads=self.threads)
 
     def shrunk(self, reader: VideoReader | FrameFolder) -> VideoReader | FrameFolder | ShrunkFrames:
         """The reader with frames as small as ``short_side`` says."""
@@ -70,6 +76,7 @@ class VideoViews:
 
     def stream(self, video: Video) -> FrameStream | FolderStream:
         """The video's frames one after the other, in their own size, as a context; raises UnreadableVideo."""
+        video = _located(video)
         if isinstance(video, FolderSource):
             return FolderStream(video.open())
         if isinstance(video, LostSource):
@@ -84,6 +91,21 @@ class VideoViews:
         if self.short_side:
             frame = shrink(frame, self.short_side)
         return self.make_views(frame[None], ())
+
+
+def _located(video: Video) -> Video:
+    """The same, but for the path of a folder: the video whose frames are the pictures in there."""
+    if not isinstance(video, (str, os.PathLike)) or not os.path.isdir(video):
+        return video
+    try:
+        found = pictures_in(video)
+    except OSError as error:
+        return LostSource(f"the folder cannot be read ({error.strerror})")
+    if found is None:
+        return LostSource("a folder, not a video file, and without the numbered pictures of one")
+    if found.problem:
+        return LostSource(f"a folder of pictures that are no frames of a video: {found.problem}")
+    return FolderSource(os.fspath(video), found.num_frames, found.template)
 
 
 def joined(frames: Mapping[int, Views], clips: np.ndarray, which: np.ndarray) -> Views:

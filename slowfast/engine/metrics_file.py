@@ -51,7 +51,7 @@ def _holds(line: bytes, wanted: Callable[[dict[str, Any]], bool]) -> bool:
 
 def _is_before(record: dict[str, Any], position: Position) -> bool:
     step = record.get("global_step")
-    if step is None:
+    if not isinstance(step, int):
         return True
-    still_due = record["_type"].startswith("val") and not position.validated
+    still_due = str(record.get("_type")).startswith("val") and not position.validated
     return step < position.global_step + (not still_due)

@@ -253,7 +253,8 @@ class TrainMonitor:
         device = next((v.device for v in fresh[0].values.values() if isinstance(v, torch.Tensor)), "cpu")
         weights = torch.tensor([float(step.batch_size) for step in fresh], device=device)
         columns = [_column([step.values[name] for step in fresh], device) for name in _MEASURES]
-        sums = distributed.all_reduce(torch.stack([column * weights for column in columns[:-1]] + [weights]))
+        own = torch.stack([column * weights for column in columns[:-1]] + [weights])
+        sums = distributed.sum_in_rank_order(own)  # alike whenever it is read, as after a stop at another step
         means = sums[:-1] / sums[-1].clamp(min=1)
         rows = torch.cat([means, columns[-1][None], sums[-1:]]).T.tolist()
         for step, (*numbers, weight) in zip(fresh, rows, strict=True):

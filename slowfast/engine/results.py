@@ -1,4 +1,4 @@
-"""The files a test leaves: results.json, predictions.csv, scores.npz, submission.csv; and reading the first again.
+"""The files a test leaves: results.json, which can be read again, tables of videos and classes, scores of views.
 
 Equal content gives equal bytes.
 """
@@ -72,11 +72,51 @@ def write_predictions(
     rows = list(rows)
     num_best = min(TOP, len(rows[0].scores)) if rows else TOP
     columns = [f"top{place}_{what}" for place in range(1, num_best + 1) for what in ("name", "prob")]
+    cells = [_cells(row, num_best, class_names) for row in rows]
+    _write_table(path, [["path", "label", "predicted", "probability", *columns], *cells])
+
+
+def write_per_class(
+    path: str | os.PathLike,
+    rows: Sequence[Prediction],
+    num_classes: int,
+    class_names: Sequence[str] | None = None,
+) -> None:
+    """Write one line per class, for rows that have one label each.
+
+    `label` and `name`; `videos` of it that were scored, how many of them are `correct`, and `top1` and `top5` in
+    percent, two decimals, empty where it has no videos; how often it was `predicted`, for any video; and the class
+    that its videos were most often taken for, `confused_with`, of equals the first, and `confused`, how often, both
+    empty where none was. Classes rank as in `write_predictions`.
+    """
+    labels = np.array([row.label for row in rows], np.int64)
+    best = [np.argsort(-row.scores, kind="stable")[:TOP] for row in rows]
+    ranked = np.array(best, np.int64).reshape(len(rows), min(TOP, num_classes))
+    confusion = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(confusion, (labels, ranked[:, 0]), 1)
+    in_top5 = np.bincount(labels[(ranked == labels[:, None]).any(axis=1)], minlength=num_classes)
+    videos, correct, predicted = confusion.sum(axis=1), confusion.diagonal().copy(), confusion.sum(axis=0)
+    np.fill_diagonal(confusion, 0)
+    header = ["label", "name", "videos", "correct", "top1", "top5", "predicted", "confused_with", "confused"]
+    lines: list[list[Any]] = [header]
+    for label in range(num_classes):
+        other, count = int(confusion[label].argmax()), int(confusion[label].max())
+        hits = (correct[label], in_top5[label])
+        shares = [f"{100 * one / videos[label]:.2f}" if videos[label] else "" for one in hits]
+        taken_for = [_name(other, class_names), count] if count else ["", ""]
+        lines.append(
+            [label, _name(label, class_names), videos[label], correct[label], *shares, predicted[label], *taken_for]
+        )
+    _write_table(path, lines)
+
+
+def _name(label: int, class_names: Sequence[str] | None) -> str:
+    return class_names[label] if class_names else str(label)
+
+
+def _write_table(path: str | os.PathLike, lines: Iterable[Sequence[Any]]) -> None:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "predicted", "probability", *columns])
-    for row in rows:
-        writer.writerow(_cells(row, num_best, class_names))
+    csv.writer(text, lineterminator="\n").writerows(lines)
     with replace_file(path) as file:
         file.write(text.getvalue().encode("utf-8", "surrogateescape"))
 
@@ -86,7 +126,7 @@ def _cells(row: Prediction, num_best: int, class_names: Sequence[str] | None) ->
     label = row.label if isinstance(row.label, int) else ";".join(str(one) for one in row.label)
     cells: list[Any] = [row.path, label, int(best[0]), f"{row.probabilities[best[0]]:.6f}"]
     for index in best:
-        cells += [class_names[index] if class_names else str(index), f"{row.probabilities[index]:.6f}"]
+        cells += [_name(int(index), class_names), f"{row.probabilities[index]:.6f}"]
     return cells
 
 
@@ -104,7 +144,7 @@ def write_submission(
         ids = [row.path for row in rows]
     best = [int(np.argsort(-row.scores, kind="stable")[0]) for row in rows]
     lines = [
-        f"{name};{class_names[top] if class_names else top}\n" for name, top in zip(ids, best, strict=True)
+        f"{name};{_name(top, class_names)}\n" for name, top in zip(ids, best, strict=True)
     ]
     with replace_file(path) as file:
         file.write("".join(lines).encode("utf-8", "surrogateescape"))

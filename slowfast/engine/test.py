@@ -28,8 +28,8 @@ def test(cfg) -> dict:
     """Test a checkpoint on the test list as the config says; return what results.json holds.
 
     Runs in every process of the group, or alone; ranks other than 0 return an empty dict. Writes results.json,
-    predictions.csv and scores.npz to OUTPUT_DIR, and submission.csv where the test list has no true labels. Unreadable
-    videos are never replaced: they are counted and named.
+    predictions.csv and scores.npz to OUTPUT_DIR, per_class.csv where each video has one label, and submission.csv where
+    the test list has no true ones. Unreadable videos are never replaced: they are counted and named.
     """
     cfg, notes = cfg.resolved()
     session = open_session(
@@ -175,7 +175,7 @@ def _write(
     classes: ClassMatch,
     facts: dict,
 ) -> dict:
-    """Records to results.json, predictions.csv, scores.npz and maybe submission.csv; the content of the first."""
+    """Records to results.json and the files beside it (see `test`); the content of the first."""
     records = evaluation.records.of_views(range(dataset.views_per_video))
     scored = evaluator.merge(records, dataset.views_per_video, cfg.DATA.ENSEMBLE_METHOD)
     evaluator.check_scored(scored, evaluation, dataset.name, len(dataset))
@@ -217,6 +217,8 @@ def _write(
     results.write_predictions(session.output_dir / "predictions.csv", predictions, names)
     if unlabelled:
         results.write_submission(session.output_dir / "submission.csv", predictions, names)
+    elif not cfg.DATA.MULTI_LABEL:
+        results.write_per_class(session.output_dir / "per_class.csv", predictions, cfg.MODEL.NUM_CLASSES, names)
     results.write_scores(
         session.output_dir / "scores.npz",
         video_ids=records.video_ids,

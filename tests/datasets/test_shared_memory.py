@@ -13,10 +13,11 @@ GIB = 2**30
 
 @pytest.fixture
 def free(monkeypatch):
-    """A function that sets how many bytes are free."""
+    """A function that sets how many bytes are free, and in use."""
 
-    def set_free(count):
-        status = SimpleNamespace(f_bavail=count // 4096, f_frsize=4096)
+    def set_free(count, used=0):
+        blocks = count // 4096
+        status = SimpleNamespace(f_bavail=blocks, f_bfree=blocks, f_blocks=blocks + used // 4096, f_frsize=4096)
         monkeypatch.setattr(os, "statvfs", lambda folder: status)
 
     return set_free
@@ -41,6 +42,12 @@ def test_what_does_not_fit_is_refused_with_the_fix(free):
     ):
         check(GIB)  # 3 workers: 2 x (3 x 2 + 2) = 16
     check(GIB, num_workers=3)
+
+
+def test_the_size_to_give_it_counts_what_is_in_use(free):
+    free(GIB, used=23 * GIB)
+    with pytest.raises(ValueError, match=r"has 1 GiB .*--shm-size=43g.*remount,size=43G"):
+        check(GIB)
 
 
 def test_where_no_worker_fits_this_process_reads(free):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from slowfast.datasets import sampling
-from slowfast.datasets.checking.sources import LostSource
+from slowfast.datasets.checking.sources import FolderSource, LostSource
 from slowfast.datasets.clip_sampler import ClipSampler
 from slowfast.datasets.frames import UnreadableVideo
 from slowfast.datasets.pipeline import EvalViews
@@ -36,6 +37,26 @@ def test_frame_by_frame_is_all_at_once(numbered, tmp_path, size, short_side, mak
     found = joined(frames, clips, which)
     assert torch.equal(found.clips, expected.clips)
     assert torch.equal(found.rows, expected.rows) and torch.equal(found.view_ids, expected.view_ids)
+
+
+def test_a_folder_of_numbered_pictures_is_a_video(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(1, 13):
+        picture = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"{number:03d}.png")
+    (tmp_path / "notes.txt").write_text("not a frame")
+    views = VideoViews(ClipSampler(4, 3, 1), EvalViews(32, 24, 1))
+    expected, _ = views(FolderSource(str(tmp_path), 12, "{:03d}.png"))
+    for path in (tmp_path, str(tmp_path)):
+        assert torch.equal(views(path)[0].clips, expected.clips)
+        with views.stream(path) as stream:
+            assert [frame.number for frame in stream] == list(range(12))
+    (tmp_path / "007.png").unlink()
+    with pytest.raises(UnreadableVideo, match="no frames of a video: picture 7 is missing"):
+        views(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UnreadableVideo, match="a folder, not a video file, and without the numbered pictures"):
+        views.stream(tmp_path / "empty")
 
 
 def test_what_is_known_to_be_nowhere_says_so():

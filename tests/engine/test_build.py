@@ -5,7 +5,7 @@ import torch
 
 from slowfast.config import get_cfg, resolve
 from slowfast.datasets.build import build_loader
-from slowfast.engine.build import build_step, describe_rate, learning_rate
+from slowfast.engine.build import build_step, describe_cost, describe_rate, learning_rate
 from slowfast.models.build import build_model
 
 RATES = ["SOLVER.BASE_LR", "4e-4", "SOLVER.WARMUP_START_LR", "1e-6", "SOLVER.COSINE_END_LR", "2e-6"]
@@ -77,3 +77,13 @@ def test_rare_classes_weigh_more_in_the_loss_and_come_more_often(debug_cfg, debu
     assert rare == pytest.approx(3 * common)
     order = [index for batch in loader.order for _, index in batch]
     assert len(order) == 22 and order.count(21) >= 2
+
+
+def test_a_model_whose_cost_cannot_be_counted_stops_no_run():
+    class Untraceable(torch.nn.Module):
+        def forward(self, clips):
+            raise RuntimeError("336 pixels are too many")
+
+    assert describe_cost(get_cfg(), Untraceable()) == "cost not counted (336 pixels are too many)"
+    small = cfg_of("DATA.TRAIN_CROP_SIZE", 64, "DATA.NUM_FRAMES", 4)
+    assert describe_cost(small, build_model(small)).startswith("21.400 M parameters, ")

@@ -271,6 +271,8 @@ def test_mistakes_are_told_in_one_message(tmp_path, capsys, words, said):
     assert said in capsys.readouterr().err
     assert check(tmp_path / "none.csv") == 2
     assert "no such file (video list)" in capsys.readouterr().err
+    assert check(tmp_path / "a.mp4") == 2
+    assert "a.mp4 is a video, not a list of them: give a text file with a path a line" in capsys.readouterr().err
 
 
 def test_real_malformed_clips_are_named_and_stop_nothing(tmp_path):

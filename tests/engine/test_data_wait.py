@@ -5,11 +5,12 @@ import pytest
 from slowfast.engine.data_wait import advice
 
 
-def said(share, num_workers=4, max_workers=15, cached=False, num_videos=240_000):
+def said(share, num_workers=4, max_workers=15, processes=8, cached=False, num_videos=240_000):
     return advice(
         share,
         num_workers=num_workers,
         max_workers=max_workers,
+        processes=processes,
         cached=cached,
         num_videos=num_videos,
         crop_size=224,
@@ -48,3 +49,8 @@ def test_a_small_set_is_kept_in_memory_once_all_cores_read():
 def test_otherwise_less_work_for_each_core(case):
     line = said(0.3, 15, **case)
     assert "lower NUM_GPUS" in line and "short side of 224 pixels" in line and "CACHE" not in line
+
+
+def test_a_process_alone_has_no_other_to_take_cores_from():
+    line = said(0.3, 1, max_workers=1, processes=1)
+    assert line.endswith("1 worker takes all cores of this process; store the videos with a short side of 224 pixels")

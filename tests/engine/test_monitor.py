@@ -150,6 +150,14 @@ def test_records_after_the_place_where_a_run_goes_on_are_taken_out(tmp_path, pos
     assert path.read_text() == "".join(f"{written[line]}\n" for line in kept)
 
 
+def test_lines_of_others_do_not_stand_in_the_way(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = ['{"global_step": 1}', '{"_type": 3, "global_step": 1}', '{"_type": "mine", "global_step": "x"}']
+    path.write_text("".join(f"{line}\n" for line in [*lines, '{"global_step": 9}', "[1]"]))
+    Recorder(path, position=Position(1))
+    assert path.read_text().splitlines() == lines
+
+
 def test_points_of_tensorboard_after_that_place_are_hidden(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -11,6 +11,7 @@ import pytest
 
 from slowfast.engine.results import (
     Prediction,
+    write_per_class,
     write_predictions,
     write_results,
     write_scores,
@@ -53,6 +54,32 @@ def test_predicted_follows_the_scores_and_the_probability_is_that_of_the_class(t
     one = Prediction("a", 0, np.array([1.0, 0.0]), np.array([0.4, 0.6]))
     write_predictions(tmp_path / "p.csv", [one])
     assert (tmp_path / "p.csv").read_text().splitlines()[1] == "a,0,0,0.400000,0,0.400000,1,0.600000"
+
+
+def test_classes_to_the_letter(tmp_path):
+    rows = [
+        row("a", 1, (0, 2, 1, 0, 0, 0)),  # right
+        row("b", 1, (2, 2, 1, 0, 0, 0)),  # of equal scores the lower number comes first
+        row("c", 1, (5, 0, 4, 3, 2, 1)),  # taken for 0, not among the best five
+        row("d", 2, (0, 2, 1, 0, 0, 0)),
+    ]
+    write_per_class(tmp_path / "c.csv", rows, 6, ["run", "jump", "sit, down", "eat", "go", "see"])
+    assert (tmp_path / "c.csv").read_text() == (
+        "label,name,videos,correct,top1,top5,predicted,confused_with,confused\n"
+        "0,run,0,0,,,2,,\n"
+        "1,jump,3,1,33.33,66.67,2,run,2\n"
+        '2,"sit, down",1,0,0.00,100.00,0,jump,1\n'
+        "3,eat,0,0,,,0,,\n"
+        "4,go,0,0,,,0,,\n"
+        "5,see,0,0,,,0,,\n"
+    )
+
+
+def test_two_classes_and_no_videos_have_lines_too(tmp_path):
+    write_per_class(tmp_path / "c.csv", [row(label=1, scores=(1, 0))], 2)
+    assert (tmp_path / "c.csv").read_text().splitlines()[1:] == ["0,0,0,0,,,1,,", "1,1,1,0,0.00,100.00,0,0,1"]
+    write_per_class(tmp_path / "c.csv", [], 2)
+    assert (tmp_path / "c.csv").read_text().splitlines()[1:] == ["0,0,0,0,,,0,,", "1,1,0,0,,,0,,"]
 
 
 def test_a_submission_has_a_line_for_each_video(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from slowfast.datasets.annotations import VideoTable
 from slowfast.datasets.checking.sources import FolderSource, LostSource, ShardSource, Source, VideoSource
 from slowfast.datasets.clip_sampler import ClipSampler
 from slowfast.datasets.frames import UnreadableVideo
-from slowfast.datasets.preparation.media import IMAGE_SUFFIXES, frame_folder
+from slowfast.datasets.preparation.media import VIDEO_SUFFIXES, pictures_in
 from slowfast.datasets.video_dataset import FrameFolders, ShardFiles, VideoFiles
 
 # Without a recipe: as most published ones have it, and any label that a table can hold.
@@ -74,8 +73,10 @@ def read_listing(path: Path, *, media: str = "", classes: str = "", spare_folder
     `media` is the folder that paths start from, or a pattern of tar shards, whose index goes to `spare_folder` where
     it cannot lie beside them. Class names come from the file `classes`, else from beside the list, if anywhere.
 
-    Raises what `read_list`, `find_class_names` and `open_index` raise.
+    Raises what `read_list`, `find_class_names` and `open_index` raise, and ValueError for a video in place of the list.
     """
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        raise ValueError(f"{path} is a video, not a list of them: give a text file with a path a line")
     names = annotations.find_class_names(path.parent, classes)
     folders = annotations.lists_frame_folders(path)
     table = annotations.read_list(
@@ -96,15 +97,9 @@ def _found_template(table: VideoTable) -> str:
     """How pictures are named in the first listed folder whose pictures have names of one kind."""
     for index in range(len(table)):
         try:
-            names = os.listdir(table.path(index))
+            found = pictures_in(table.path(index))
         except OSError:
             continue
-        pictures = _pictures(names)
-        found = frame_folder(pictures) if pictures else None
         if found and not found.problem:
             return found.template
     return _TEMPLATE
-
-
-def _pictures(names: Sequence[str]) -> list[str]:
-    return [name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and name[0] != "."]

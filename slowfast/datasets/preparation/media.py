@@ -148,6 +148,13 @@ def frame_folder(names: Sequence[str]) -> FrameFolder:
     return FrameFolder(len(names), template)
 
 
+def pictures_in(folder: str | os.PathLike) -> FrameFolder | None:
+    """The pictures in a folder, as frames of one video; None where there are none. Raises OSError."""
+    names = [name for name in os.listdir(folder) if not name.startswith(".")]
+    pictures = sorted(name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+    return frame_folder(pictures) if pictures else None
+
+
 def choose_kind(tree: MediaTree, use: str = "auto") -> str:
     """ "videos" or "frames": what the lists shall name. Raises ValueError where nothing or both could be meant."""
     if use not in ("auto", *KINDS):
